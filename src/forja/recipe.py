@@ -1,0 +1,272 @@
+"""The whole recipe as typed, documented models: one section a stage.
+
+The field descriptions are the reference (`forja recipe schema`). Reading a recipe from YAML, with
+errors that name the file's line, is in `recipe_file.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+RECIPE_FORMAT = 1
+"""The newest recipe format this version of Forja reads."""
+
+Auto = Literal["auto"]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(Section):
+    """Where documents come from. Give `path`, `dataset`, or `kind: local-docs`."""
+
+    name: str | None = Field(
+        None, description="Name of the source in every document and figure; its path or data set by default."
+    )
+    kind: Literal["auto", "text", "markdown", "html", "jsonl", "parquet", "dataset", "local-docs"] = Field(
+        "auto",
+        description="How to read it. `auto` tells by extension and content, file by file. `local-docs` is "
+        "the documentation already on this machine: Python's, installed packages', manual pages.",
+    )
+    path: str | None = Field(
+        None, description="A file or a folder, relative to the recipe's own folder (or the current one)."
+    )
+    dataset: str | None = Field(
+        None,
+        description="A Hugging Face `datasets` name or local folder, `name` or `name:config` (extra: hub).",
+    )
+    split: str = Field("train", description="Which split of the data set to read.")
+    text_field: str = Field("text", description="The column or key that holds the text (JSONL, Parquet, data set).")
+    weight: float = Field(
+        1.0,
+        ge=0,
+        le=100,
+        description="How often each training document is taken in an epoch; 0.5 takes half.",
+    )
+    limit: int | None = Field(None, gt=0, description="At most this many documents, the first in reading order.")
+    licence: str | None = Field(None, description="Licence written into the documents that state none.")
+    lang: str | None = Field(None, description="Language written into the documents that state none.")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Source:
+        if self.kind == "local-docs":
+            if self.path or self.dataset:
+                raise ValueError("a local-docs source takes no path and no dataset")
+        elif self.kind == "dataset" and not self.dataset:
+            raise ValueError("a source of kind dataset needs `dataset`")
+        elif (self.path is None) == (self.dataset is None):
+            raise ValueError("a source needs exactly one of `path` and `dataset`, or `kind: local-docs`")
+        return self
+
+    @property
+    def label(self) -> str:
+        """The source's name as written into documents."""
+        return self.name or (
+            "local-docs" if self.kind == "local-docs" else str(self.path or self.dataset).rstrip("/").split("/")[-1]
+        )
+
+
+class Privacy(Section):
+    """Personal data replaced by typed placeholders, such as <email>."""
+
+    email: bool = Field(True, description="Replace e-mail addresses by <email>.")
+    phone: bool = Field(True, description="Replace telephone numbers in international form by <phone>.")
+    ip: bool = Field(False, description="Replace IPv4 and IPv6 addresses by <ip>; off, as security text is about them.")
+    card: bool = Field(True, description="Replace payment card numbers (Luhn-checked) by <card>.")
+    iban: bool = Field(True, description="Replace IBANs (mod-97-checked) by <iban>.")
+    secret: bool = Field(True, description="Replace private keys, tokens and passwords in URLs by <secret>.")
+
+
+class NearDuplicates(Section):
+    """Near-duplicate removal by MinHash-LSH with exact verification (Broder 1997; Lee et al. 2022)."""
+
+    enabled: bool = Field(True, description="Remove near duplicates as well as exact ones.")
+    threshold: float = Field(0.8, gt=0, le=1, description="Jaccard similarity of shingles from which two match.")
+    bands: int = Field(22, ge=1, le=256, description="LSH bands; more find more pairs.")
+    rows: int = Field(8, ge=1, le=64, description="Hashes a band; more make a band stricter.")
+    shingle: int = Field(5, ge=1, le=32, description="Words in a shingle.")
+
+
+class CorpusSection(Section):
+    """Documents: collected, cleaned, deduplicated."""
+
+    sources: list[Source] = Field(
+        default_factory=list,
+        description="Where the text comes from; `--source PATH` on the command line replaces it.",
+    )
+    min_characters: int = Field(64, ge=1, description="Shorter documents are rejected, after cleaning.")
+    max_document_bytes: int = Field(
+        64 * 2**20,
+        ge=1024,
+        description="Longer records are rejected unread, so that one line cannot fill memory.",
+    )
+    privacy: Privacy = Field(default_factory=Privacy)
+    near_duplicates: NearDuplicates = Field(default_factory=NearDuplicates)
+    subject_key_file: str | None = Field(
+        None,
+        description="A file with a secret key: people's addresses found while masking are then kept as keyed HMACs in "
+        "`subjects`, so that a person's documents can be found later. Without it the column stays empty.",
+    )
+
+
+class TokenizerSection(Section):
+    """Byte-level BPE (Sennrich et al. 2016; Radford et al. 2019)."""
+
+    vocabulary: int = Field(
+        50_304,
+        ge=512,
+        le=1_000_000,
+        description="Entries in all, the 164 control ids and sentinels included.",
+    )
+    sample_bytes: int = Field(
+        200_000_000,
+        ge=10_000,
+        description="Text that training looks at, chosen by document id; more is slower.",
+    )
+    min_frequency: int = Field(2, ge=1, description="A pair seen less often is not merged.")
+
+
+class TokensSection(Section):
+    """Documents encoded and packed into fixed-length sequences."""
+
+    context: int = Field(1024, ge=8, le=1_048_576, description="Tokens a sequence: the model's context.")
+    overlap: int = Field(0, ge=0, description="Tokens that a sequence shares with the one before it.")
+    valid_fraction: float = Field(0.01, gt=0, lt=0.5, description="Documents held out for validation, by hash of id.")
+    test_fraction: float = Field(0.01, gt=0, lt=0.5, description="Documents held out for the test, by hash of id.")
+    shard_tokens: int = Field(100_000_000, ge=1024, description="Tokens a shard file.")
+
+    @model_validator(mode="after")
+    def _overlap_shorter(self) -> TokensSection:
+        if self.overlap >= self.context:
+            raise ValueError(f"overlap ({self.overlap}) must be smaller than context ({self.context})")
+        return self
+
+
+class ModelSection(Section):
+    """The transformer's shape. A preset sets every key; any key given beside it wins."""
+
+    preset: Literal["gpt2", "modern"] = Field(
+        "gpt2",
+        description="`gpt2`: LayerNorm, GELU, learned positions, biases. `modern`: RMSNorm, RoPE, QK-norm, SwiGLU "
+        "(the mathematics of Qwen3).",
+    )
+    layers: int = Field(12, ge=1, le=512, description="Transformer blocks.")
+    heads: int = Field(12, ge=1, description="Attention heads.")
+    kv_heads: int | None = Field(None, ge=1, description="Key and value heads (grouped-query); as `heads` by default.")
+    width: int = Field(768, ge=8, description="Width of the residual stream.")
+    head_width: int | None = Field(None, ge=2, description="Width of a head; width / heads by default.")
+    ffn_width: int | None = Field(
+        None,
+        ge=8,
+        description="Hidden width of the feed-forward layer; 4 x width (gpt2) or 8/3 x width (modern).",
+    )
+    activation: Literal["gelu", "swiglu", "relu2"] | None = Field(None, description="Feed-forward activation.")
+    norm: Literal["layernorm", "rmsnorm"] | None = Field(None, description="Normalisation, before each sublayer.")
+    positions: Literal["learned", "rope"] | None = Field(None, description="Positional encoding.")
+    rope_theta: float = Field(10_000.0, gt=0, description="Base of the rotary frequencies.")
+    qk_norm: bool | None = Field(None, description="Normalise queries and keys a head.")
+    bias: bool | None = Field(None, description="Biases in linear layers and layer norms.")
+    tie_embeddings: bool = Field(True, description="Use the token embedding as the output layer too.")
+    norm_epsilon: float | None = Field(None, gt=0, description="Added under the root in normalisation.")
+
+
+class Schedule(Section):
+    """Learning rate over the run: linear warm-up, then decay."""
+
+    kind: Literal["cosine", "wsd", "constant"] = Field(
+        "cosine", description="`cosine`; `wsd`: warm-up, stable, linear decay; or `constant`."
+    )
+    warmup: float = Field(0.05, ge=0, description="Warm-up steps; below 1 a fraction of all steps.")
+    decay: float = Field(0.4, ge=0, description="wsd only: steps of the final decay; at most 1 is a fraction.")
+    floor: float = Field(0.1, ge=0, le=1, description="Final rate as a fraction of the peak.")
+
+
+class OptimizerSection(Section):
+    """Which optimizer, and its settings."""
+
+    kind: Literal["adamw", "muon"] = Field(
+        "adamw", description="`adamw`, or `muon` for hidden matrices with AdamW for all else."
+    )
+    rate: float = Field(5e-4, gt=0, description="Peak AdamW learning rate, per step.")
+    muon_rate: float = Field(0.02, gt=0, description="Peak Muon learning rate, per step.")
+    muon_momentum: float = Field(0.95, ge=0, lt=1, description="Muon's Nesterov momentum.")
+    weight_decay: float = Field(0.1, ge=0, description="Decoupled weight decay, on matrices only.")
+    betas: tuple[float, float] = Field((0.9, 0.95), description="AdamW's two decay rates.")
+    epsilon: float = Field(1e-8, gt=0, description="AdamW's epsilon.")
+    clip: float = Field(1.0, ge=0, description="Largest global gradient norm; 0 does not clip.")
+
+
+class TrainingSection(Section):
+    """Pretraining: next-token prediction by the one loop."""
+
+    steps: Annotated[int, Field(ge=1)] | Auto = Field(
+        "auto",
+        description="Optimizer updates. `auto`: as many as fit in `minutes`, measured once at the start.",
+    )
+    minutes: float = Field(60.0, gt=0, description="With `steps: auto`, about how long training may take.")
+    max_epochs: float = Field(
+        4.0,
+        gt=0,
+        description="With `steps: auto`, stop earlier than this many passes over the training split.",
+    )
+    batch: int = Field(16, ge=1, description="Sequences a step, over all processes.")
+    micro_batch: Annotated[int, Field(ge=1)] | Auto = Field(
+        "auto", description="Sequences at once in memory; `auto` chooses by the memory there is."
+    )
+    optimizer: OptimizerSection = Field(default_factory=OptimizerSection)
+    schedule: Schedule = Field(default_factory=Schedule)
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="`auto` times the model's own products and takes the fastest that is safe."
+    )
+    compile: bool | Auto = Field(
+        "auto", description="torch.compile; `auto` measures whether it pays here and for this many steps."
+    )
+    threads: Annotated[int, Field(ge=1)] | Auto = Field(
+        "auto", description="CPU threads; `auto` takes one a physical core."
+    )
+    valid_every: int = Field(100, ge=1, description="Steps between validations.")
+    valid_sequences: int = Field(64, ge=1, description="Sequences a validation looks at.")
+    checkpoint_every: int = Field(100, ge=1, description="Steps between checkpoints.")
+    keep_last: int = Field(2, ge=1, description="Checkpoints kept besides the best.")
+    patience: int = Field(10, ge=1, description="Validations without improvement before stopping early.")
+    min_delta: float = Field(0.0, ge=0, description="Nats by which a validation must improve to count.")
+
+
+class EvaluationSection(Section):
+    """Perplexity on held-out documents, beside baselines."""
+
+    max_tokens: int = Field(500_000, ge=1, description="Held-out tokens scored a split, at most.")
+    batch: int = Field(16, ge=1, description="Sequences scored at once.")
+
+
+class ReportSection(Section):
+    """The HTML report."""
+
+    prompts: list[str] = Field(
+        default_factory=lambda: ["The", "To install the package,", "Returns a new"],
+        description="Prompts that the samples continue.",
+    )
+    temperatures: list[float] = Field(default_factory=lambda: [0.0, 0.7, 1.0], description="Sampled at each.")
+    sample_tokens: int = Field(80, ge=1, le=4096, description="Tokens a sample.")
+
+
+class Recipe(Section):
+    """A whole run, from raw text to report."""
+
+    forja: int = Field(RECIPE_FORMAT, ge=1, description="Recipe format version.")
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+        description="The run's folder under runs/; --name overrides it.",
+    )
+    description: str = Field("", description="One line for the list of recipes.")
+    seed: int = Field(1337, ge=0, lt=2**63, description="Decides every random choice of the run.")
+    corpus: CorpusSection = Field(default_factory=CorpusSection)
+    tokenizer: TokenizerSection = Field(default_factory=TokenizerSection)
+    tokens: TokensSection = Field(default_factory=TokensSection)
+    model: ModelSection = Field(default_factory=ModelSection)
+    training: TrainingSection = Field(default_factory=TrainingSection)
+    evaluation: EvaluationSection = Field(default_factory=EvaluationSection)
+    report: ReportSection = Field(default_factory=ReportSection)
