@@ -1,4 +1,4 @@
-"""What every test may use: the folder of real data, where one is given."""
+"""What every test may use, and which tests run: those marked `slow` only where FORJA_SLOW is set."""
 
 from __future__ import annotations
 
@@ -6,6 +6,20 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The machine is shared and may be slow: a test never fails for its time.
+settings.register_profile("forja", deadline=None)
+settings.load_profile("forja")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.environ.get("FORJA_SLOW"):
+        return
+    skip = pytest.mark.skip(reason="slow; set FORJA_SLOW=1 to run it")
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(skip)
 
 
 @pytest.fixture(scope="session")

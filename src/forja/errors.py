@@ -27,4 +27,8 @@ class RecipeError(ForjaError):
 
 
 class Interrupted(BaseException):
-    """The process was asked to stop (SIGTERM); what is on disk can be resumed by the same command."""
+    """The process was asked to stop, by the signal `signum`; the same command resumes what is on disk."""
+
+    def __init__(self, signum: int) -> None:
+        self.signum = signum
+        super().__init__(signum)

@@ -111,6 +111,14 @@ class CorpusSection(Section):
         "`subjects`, so that a person's documents can be found later. Without it the column stays empty.",
     )
 
+    @model_validator(mode="after")
+    def _names_differ(self) -> CorpusSection:
+        labels = [source.label for source in self.sources]
+        twice = sorted({label for label in labels if labels.count(label) > 1})
+        if twice:
+            raise ValueError(f"two sources are both called {twice[0]!r}; give each its own `name`")
+        return self
+
 
 class TokenizerSection(Section):
     """Byte-level BPE (Sennrich et al. 2016; Radford et al. 2019)."""

@@ -1,0 +1,443 @@
+"""The command line: one command a stage, `run` for all of them, and what people do with a run.
+
+Thin on purpose: each command reads its arguments, calls a room, and prints. `main` turns every
+failure into a sentence and an exit code: 1 it failed, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from forja import __version__
+from forja.errors import ForjaError, Interrupted
+from forja.progress import say, set_quiet
+from forja.recipe import CorpusSection, Recipe, Source
+from forja.recipe_file import dump_recipe, load_recipe, shipped_recipes
+from forja.run import Run, find_run, read_json, runs_folder
+
+app = typer.Typer(
+    name="forja",
+    help="From raw text to a language model that you own. Start with: forja run demo",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+recipe_app = typer.Typer(help="Look at recipes: list, show, schema.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(recipe_app, name="recipe")
+
+RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A YAML file or a shipped recipe's name.")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Overrides.")]
+NameOption = Annotated[str | None, typer.Option("--name", help="The run's name, in place of the recipe's.")]
+SourceOption = Annotated[
+    list[str] | None,
+    typer.Option("--source", metavar="PATH", help="Your own file or folder in place of the sources; repeatable."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, and no progress.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's name or folder.")]
+
+
+# --- the stages ------------------------------------------------------------------------------
+
+
+def _run_until(
+    last: str,
+    reference: str,
+    overrides: list[str] | None,
+    sources: list[str] | None,
+    name: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    from forja.pipeline import run_stages
+
+    set_quiet(quiet or as_json)
+    recipe, base = load_recipe(reference, overrides or (), name=name)
+    if sources:
+        recipe = _with_sources(recipe, sources)
+    run = Run(runs_folder() / recipe.name)
+    results = run_stages(run, recipe, base, last=last)
+    metrics = read_json(run.folder / "metrics.json") or {}
+    if as_json:
+        stages = [{"stage": r.stage, "status": r.status, "seconds": r.seconds} for r in results]
+        _print_json({"run": str(run.folder), "stages": stages, "metrics": metrics})
+    elif all(result.status == "up to date" for result in results):
+        print(f"Nothing to do: {run.folder} is up to date.")
+    elif last == "report":
+        _print_ending(run, metrics)
+    else:
+        print(f"{last}: {_figures_line(results[-1].figures)}")
+
+
+def _with_sources(recipe: Recipe, paths: list[str]) -> Recipe:
+    labels: dict[str, int] = {}
+    sources = []
+    for path in paths:
+        place = Path(path).expanduser()
+        if not place.exists():
+            raise ForjaError("there is no such file or folder.", where=f"--source {path}", fix="Check the path.")
+        source = Source(path=str(place.resolve()))
+        labels[source.label] = labels.get(source.label, 0) + 1
+        if labels[source.label] > 1:
+            source = source.model_copy(update={"name": f"{source.label}-{labels[source.label]}"})
+        sources.append(source)
+    corpus = CorpusSection.model_validate({**recipe.corpus.model_dump(exclude={"sources"}), "sources": sources})
+    return recipe.model_copy(update={"corpus": corpus})
+
+
+def _figures_line(figures: dict[str, Any]) -> str:
+    plain = {key: value for key, value in figures.items() if isinstance(value, int | float) and value is not None}
+    return ", ".join(f"{key.replace('_', ' ')} {value:,.10g}" for key, value in plain.items()) or "done"
+
+
+def _print_ending(run: Run, metrics: dict[str, float]) -> None:
+    samples = read_json(run.folder / "report" / "samples.json") or []
+    warm = [sample for sample in samples if sample["temperature"] > 0] or samples
+    if warm:
+        print(f"\nA sample, at temperature {warm[0]['temperature']:g}:\n")
+        print(f"  {warm[0]['prompt']}{warm[0]['text']}".replace("\n", "\n  "))
+    if "perplexity.test" in metrics:
+        print(
+            f"\nPerplexity {metrics['perplexity.test']:.1f} on held-out documents "
+            f"(a bigram model: {metrics['perplexity.bigram.test']:.1f}, "
+            f"a unigram model: {metrics['perplexity.unigram.test']:.1f})."
+        )
+    print(f"Report: {run.folder / 'report.html'}")
+    print("\nTry next:")
+    print(f'  forja generate {run.name} "The function returns"')
+    print(f"  forja chat {run.name}")
+    print(f"  forja run {run.name} --name mine --source PATH/TO/YOUR/TEXT")
+
+
+def _stage_command(stage: str, summary: str) -> None:
+    def command(
+        recipe: RecipeArgument,
+        overrides: Overrides = None,
+        name: NameOption = None,
+        as_json: JsonOption = False,
+        quiet: QuietOption = False,
+    ) -> None:
+        _run_until(stage, recipe, overrides, None, name, as_json, quiet)
+
+    command.__doc__ = f"{summary}\n\nExample: forja {stage} demo"
+    app.command(stage)(command)
+
+
+@app.command("run")
+def run_command(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    source: SourceOption = None,
+    name: NameOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Run every stage that is not up to date.
+
+    Example: forja run demo --name mine --source ~/tickets training.minutes=10
+    """
+    _run_until("report", recipe, overrides, source, name, as_json, quiet)
+
+
+@app.command("corpus")
+def corpus_command(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    source: SourceOption = None,
+    name: NameOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Collect, clean and deduplicate documents.
+
+    Example: forja corpus demo --source ~/tickets --source dump.jsonl.gz
+    """
+    _run_until("corpus", recipe, overrides, source, name, as_json, quiet)
+
+
+_stage_command("tokenizer", "Train the tokenizer (and the stages before it).")
+_stage_command("tokens", "Encode and pack the corpus (and the stages before it).")
+_stage_command("pretrain", "Train the model (and run the stages before it).")
+_stage_command("export", "Write the model as a plain Hugging Face folder (and run the stages before it).")
+
+
+@app.command("evaluate")
+def evaluate_command(
+    run: RunArgument,
+    files: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="More files for --text.")] = None,
+    text: Annotated[list[Path] | None, typer.Option("--text", help="Measure on this text file; repeatable.")] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Perplexity and bits per byte: of a run's held-out documents, or of any text file.
+
+    Example: forja evaluate demo --text notes.txt
+    """
+    set_quiet(quiet or as_json)
+    folder = find_run(run)
+    if files and not text:
+        raise typer.BadParameter(f"unexpected argument {files[0]}; text files are given with --text FILE")
+    if text:
+        from forja.evaluation.perplexity import evaluate_text
+        from forja.models.hub import load_run_model
+
+        model, tokenizer = load_run_model(folder)
+        result = evaluate_text(model, tokenizer, [*text, *(files or [])])
+    else:
+        result = _rerun(folder, "evaluate")
+    _show(result, as_json)
+
+
+@app.command("report")
+def report_command(run: RunArgument, as_json: JsonOption = False, quiet: QuietOption = False) -> None:
+    """Write report.html and metrics.json of a run anew.
+
+    Example: forja report demo
+    """
+    set_quiet(quiet or as_json)
+    folder = find_run(run)
+    _rerun(folder, "report")
+    if as_json:
+        _print_json({"run": str(folder), "metrics": read_json(folder / "metrics.json")})
+    else:
+        print(folder / "report.html")
+
+
+def _rerun(folder: Path, stage: str) -> dict[str, Any]:
+    from forja.pipeline import run_one_stage
+
+    recipe, base = load_recipe(str(folder / "recipe.yaml"))
+    return run_one_stage(Run(folder), recipe, base, stage).figures
+
+
+# --- using a model ---------------------------------------------------------------------------
+
+Temperature = Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token.")]
+TopK = Annotated[int, typer.Option(min=0, help="Sample among the k likeliest tokens; 0 among all.")]
+TopP = Annotated[float, typer.Option(min=0.0, max=1.0, help="Sample among the likeliest tokens of this mass.")]
+Seed = Annotated[int | None, typer.Option(help="The same seed gives the same text.")]
+MaxTokens = Annotated[int, typer.Option(min=1, help="Tokens at most.")]
+
+
+@app.command("generate")
+def generate_command(
+    run: RunArgument,
+    prompt: Annotated[str, typer.Argument(help="The text to continue.")],
+    max_tokens: MaxTokens = 200,
+    temperature: Temperature = 0.8,
+    top_k: TopK = 50,
+    top_p: TopP = 1.0,
+    seed: Seed = None,
+    stop: Annotated[list[str] | None, typer.Option(help="Stop before this text; repeatable.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Continue a text, streaming.
+
+    Example: forja generate demo "The function returns" --temperature 0.7 --seed 1
+    """
+    folder = find_run(run)
+    from forja.models.hub import load_run_model
+    from forja.serving.generate import stream_text
+
+    set_quiet(as_json)
+    model, tokenizer = load_run_model(folder)
+    pieces = stream_text(
+        model,
+        tokenizer,
+        prompt,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
+        stop=stop or [],
+    )
+    if as_json:
+        _print_json({"prompt": prompt, "text": "".join(pieces)})
+        return
+    print(prompt, end="", flush=True)
+    for piece in pieces:
+        print(piece, end="", flush=True)
+    print()
+
+
+@app.command("chat")
+def chat_command(
+    run: RunArgument,
+    max_tokens: MaxTokens = 200,
+    temperature: Temperature = 0.8,
+    top_k: TopK = 50,
+    top_p: TopP = 0.95,
+    seed: Seed = None,
+) -> None:
+    """Talk to a model; it keeps the conversation. An empty line or Ctrl-D ends it.
+
+    Example: forja chat demo
+    """
+    folder = find_run(run)
+    from forja.models.hub import load_run_model
+    from forja.serving.generate import chat_reply
+
+    model, tokenizer = load_run_model(folder)
+    say("This model was pretrained, not tuned to chat: it continues a transcript. Ctrl-C stops a reply.")
+    messages: list[dict[str, str]] = []
+    while True:
+        try:
+            said = input("you> ").strip()
+        except EOFError:
+            said = ""
+        if not said:
+            return
+        messages.append({"role": "user", "content": said})
+        reply = ""
+        try:
+            for piece in chat_reply(
+                model,
+                tokenizer,
+                messages,
+                max_tokens=max_tokens,
+                temperature=temperature,
+                top_k=top_k,
+                top_p=top_p,
+                seed=None if seed is None else seed + len(messages),
+            ):
+                print(piece, end="", flush=True)
+                reply += piece
+        except Interrupted as asked:
+            if asked.signum != signal.SIGINT:
+                raise
+        print(flush=True)
+        messages.append({"role": "assistant", "content": reply})
+
+
+# --- recipes ---------------------------------------------------------------------------------
+
+
+@recipe_app.command("list")
+def recipe_list(as_json: JsonOption = False) -> None:
+    """The shipped recipes.
+
+    Example: forja recipe list
+    """
+    known = {name: load_recipe(name)[0].description for name in shipped_recipes()}
+    if as_json:
+        _print_json(known)
+    else:
+        for name, description in known.items():
+            print(f"{name:14} {description}")
+
+
+@recipe_app.command("show")
+def recipe_show(recipe: RecipeArgument, overrides: Overrides = None, as_json: JsonOption = False) -> None:
+    """A recipe with every default written out.
+
+    Example: forja recipe show demo training.steps=200
+    """
+    loaded, _ = load_recipe(recipe, overrides or ())
+    if as_json:
+        _print_json(loaded.model_dump(mode="json"))
+    else:
+        print(dump_recipe(loaded), end="")
+
+
+@recipe_app.command("schema")
+def recipe_schema() -> None:
+    """The reference of every recipe key, as JSON Schema.
+
+    Example: forja recipe schema
+    """
+    _print_json(Recipe.model_json_schema())
+
+
+# --- output and failure ----------------------------------------------------------------------
+
+
+def _show(result: dict[str, Any], as_json: bool, indent: str = "") -> None:
+    if as_json:
+        _print_json(result)
+        return
+    for key, value in result.items():
+        if isinstance(value, dict):
+            print(f"{indent}{key}:")
+            _show(value, False, indent + "  ")
+        else:
+            print(f"{indent}{key}: {value:,.4f}" if isinstance(value, float) else f"{indent}{key}: {value}")
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        print(f"forja {__version__}")
+        raise typer.Exit
+
+
+def _interrupt(signum: int, frame: Any) -> None:
+    raise Interrupted(signum)
+
+
+def main() -> None:
+    """The `forja` command."""
+    # Libraries that would report their use are told not to, before any of them is loaded.
+    os.environ.update(HF_HUB_DISABLE_TELEMETRY="1", DAFT_ANALYTICS_ENABLED="0", DO_NOT_TRACK="1")
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, _interrupt)
+    sys.exit(_exit_code(sys.argv[1:]))
+
+
+def _exit_code(arguments: list[str]) -> int:
+    try:
+        app(arguments)
+        return 0
+    except SystemExit as ended:  # how typer ends, with 2 where the command line was wrong
+        return int(ended.code or 0)
+    except Interrupted as asked:
+        return _fail("stopped; the same command goes on from here.", code=128 + asked.signum)
+    except ForjaError as error:
+        return _fail(str(error), arguments=arguments)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        return _fail(_os_error(error), arguments=arguments)
+    except MemoryError:
+        return _fail("there is not enough memory. Lower training.micro_batch or model.width.", arguments=arguments)
+    except Exception as error:
+        with tempfile.NamedTemporaryFile("w", prefix="forja-error-", suffix=".txt", delete=False) as file:
+            traceback.print_exc(file=file)
+        message = f"something unforeseen happened ({type(error).__name__}: {error}). The details are in {file.name}."
+        return _fail(message, arguments=arguments)
+
+
+def _os_error(error: OSError) -> str:
+    place = f"{error.filename}: " if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{place}the disk is full. What was complete is kept; free some space and give the same command again."
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{place}permission denied. Nothing was changed; check who owns the folder, or set FORJA_RUNS."
+    return f"{place}{error.strerror or error}."
+
+
+def _fail(message: str, *, code: int = 1, arguments: list[str] | None = None) -> int:
+    if arguments and "--json" in arguments:
+        _print_json({"error": message})
+    print(f"forja: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,346 @@
+"""The ordered stages of a run: which are up to date, why one is not, and doing the rest.
+
+A stage is up to date when the fingerprint of its inputs, recipe sections, source files and
+library versions is the one in its receipt and its outputs are there. Nothing else is state.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from forja.errors import ForjaError
+from forja.progress import duration, say
+from forja.recipe import Recipe
+from forja.recipe_file import dump_recipe
+from forja.run import Run, digest, output_digests, write_json_atomic, write_text_atomic
+
+PACKAGE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a stage's work is given."""
+
+    run: Run
+    recipe: Recipe
+    base_folder: Path
+    workspace: Path
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: its outputs (the first holds the receipt), what it reads, and its work."""
+
+    name: str
+    outputs: tuple[str, ...]
+    needs: tuple[str, ...]
+    sections: Callable[[Recipe], Any]
+    code: tuple[str, ...]
+    libraries: tuple[str, ...]
+    work: Callable[[Job], Any]
+    inputs: Callable[[Recipe, Path], Any] | None = None
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What became of one stage: `status` is "done" or "up to date"."""
+
+    stage: str
+    status: str
+    seconds: float
+    figures: dict[str, Any]
+
+
+def run_stages(run: Run, recipe: Recipe, base_folder: Path, *, last: str = "report") -> list[StageResult]:
+    """Bring every stage up to `last` up to date. Raises ForjaError; what was complete before stays."""
+    with run.locked():
+        _write_recipe(run, recipe, base_folder)
+        results = []
+        for stage in stages_until(last):
+            results.append(_run_stage(stage, run, recipe, base_folder))
+            if stage.name == "pretrain":
+                _write_recipe(run, recipe, base_folder)
+        return results
+
+
+def run_one_stage(run: Run, recipe: Recipe, base_folder: Path, name: str) -> StageResult:
+    """Bring one stage of an existing run up to date, taking the stages before it as they are."""
+    with run.locked():
+        return _run_stage(_STAGE[name], run, recipe, base_folder)
+
+
+def stages_until(last: str) -> list[Stage]:
+    """The stages that `last` stands on, in order, `last` included."""
+    wanted = {last}
+    for stage in reversed(STAGES):
+        if stage.name in wanted:
+            wanted.update(stage.needs)
+    return [stage for stage in STAGES if stage.name in wanted]
+
+
+def _run_stage(stage: Stage, run: Run, recipe: Recipe, base_folder: Path) -> StageResult:
+    run.recover(stage.name)
+    plan = _plan(stage, run, recipe, base_folder)
+    fingerprint = digest(plan)
+    receipt = run.receipt(stage.outputs[0])
+    if receipt is not None and receipt["plan"] in (plan, _with_auto_again(plan, receipt)):
+        say(f"{stage.name}: up to date")
+        return StageResult(stage.name, "up to date", 0.0, receipt["figures"])
+    say(f"{stage.name}: {_why(receipt, plan)}")
+    start = time.monotonic()
+    place = run.open_building(stage.name, fingerprint)
+    workspace = place / stage.outputs[0] if len(stage.outputs) == 1 else place
+    workspace.mkdir(exist_ok=True)
+    figures = _as_json(stage.work(Job(run, recipe, base_folder, workspace)))
+    (place / stage.outputs[0]).mkdir(exist_ok=True)
+    seconds = round(time.monotonic() - start, 1)
+    receipt = {
+        "stage": stage.name,
+        "fingerprint": fingerprint,
+        "plan": plan,
+        "resolved": figures.pop("resolved", {}),
+        "figures": figures,
+        "outputs": output_digests(place, stage.outputs),
+        "seconds": seconds,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    write_json_atomic(place / stage.outputs[0] / "receipt.json", receipt)
+    run.finish(stage.name, stage.outputs)
+    run.append_ledger({"event": "stage", "stage": stage.name, "receipt": digest(receipt)})
+    say(f"{stage.name}: done in {duration(seconds)}")
+    return StageResult(stage.name, "done", seconds, figures)
+
+
+def _plan(stage: Stage, run: Run, recipe: Recipe, base_folder: Path) -> dict[str, Any]:
+    """Everything that decides the stage's bytes."""
+    inputs: dict[str, Any] = {}
+    for need in stage.needs:
+        receipt = run.receipt(_STAGE[need].outputs[0])
+        if receipt is None:
+            raise ForjaError(f"the {stage.name} stage needs the {need} stage's output, which is not there.")
+        inputs[need] = digest({path: entry["sha256"] for path, entry in receipt["outputs"].items()})
+    if stage.inputs is not None:
+        inputs["sources"] = digest(stage.inputs(recipe, base_folder))
+    return {
+        "inputs": inputs,
+        "recipe": stage.sections(recipe),
+        "code": _code_digest(stage.code),
+        "versions": {name: _version(name) for name in stage.libraries},
+    }
+
+
+def _with_auto_again(plan: dict[str, Any], receipt: dict[str, Any]) -> dict[str, Any]:
+    """The plan with `auto` where it spells out what the receipt's `auto` came to, as a run's own recipe.yaml does."""
+    sections = {**plan["recipe"]}
+    for name, section in sections.items():
+        asked = receipt["plan"]["recipe"].get(name)
+        if isinstance(section, dict) and isinstance(asked, dict):
+            sections[name] = {
+                key: "auto" if asked.get(key) == "auto" and value == receipt["resolved"].get(key) else value
+                for key, value in section.items()
+            }
+    return {**plan, "recipe": sections}
+
+
+def _why(receipt: dict[str, Any] | None, plan: dict[str, Any]) -> str:
+    if receipt is None:
+        return "running"
+    old = receipt["plan"]
+    changed = [f"{key} changed" for key in _changed_keys(old["recipe"], plan["recipe"])]
+    changed += [f"the {key} changed" for key in _changed_keys(old["inputs"], plan["inputs"])]
+    changed += [f"{key} has another version" for key in _changed_keys(old["versions"], plan["versions"])]
+    if old["code"] != plan["code"]:
+        changed.append("Forja's own code changed")
+    return f"running again, as {', '.join(changed[:4])}" if changed else "running again, as outputs are missing"
+
+
+def _changed_keys(old: Any, new: Any, path: str = "") -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = sorted({*old, *new})
+        nested = (_changed_keys(old.get(key), new.get(key), f"{path}.{key}" if path else key) for key in keys)
+        return [key for found in nested for key in found]
+    return [] if old == new else [path]
+
+
+def _code_digest(paths: Iterable[str]) -> str:
+    whole = hashlib.sha256()
+    for relative in paths:
+        top = PACKAGE / relative
+        for file in [top] if top.is_file() else sorted([*top.rglob("*.py"), *top.rglob("*.jinja")]):
+            whole.update(file.relative_to(PACKAGE).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
+    return whole.hexdigest()
+
+
+def _version(library: str) -> str | None:
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _as_json(figures: Any) -> dict[str, Any]:
+    return dataclasses.asdict(figures) if dataclasses.is_dataclass(figures) else dict(figures)  # type: ignore[arg-type]
+
+
+def _write_recipe(run: Run, recipe: Recipe, base_folder: Path) -> None:
+    """The recipe as resolved: defaults written out, paths absolute, each `auto` that is known replaced."""
+    data = recipe.model_dump()
+    for source in data["corpus"]["sources"]:
+        if source["path"] is not None:
+            source["path"] = str(base_folder / Path(source["path"]).expanduser())
+    receipt = run.receipt("training")
+    if receipt is not None and receipt["plan"]["recipe"] == _STAGE["pretrain"].sections(recipe):
+        for key, value in receipt["resolved"].items():
+            if data["training"].get(key) == "auto":
+                data["training"][key] = value
+    write_text_atomic(run.folder / "recipe.yaml", dump_recipe(Recipe.model_validate(data)))
+
+
+# --- the stages ------------------------------------------------------------------------------
+# Rooms are imported when their stage runs, so that a run with nothing to do answers at once.
+
+
+def _sources(recipe: Recipe, base_folder: Path) -> Any:
+    from forja.corpus.signature import source_signature
+
+    return source_signature(recipe.corpus, base_folder)
+
+
+def _corpus(job: Job) -> Any:
+    from forja.corpus.build import build_corpus
+
+    return build_corpus(job.recipe.corpus, job.workspace, base_folder=job.base_folder)
+
+
+def _tokenizer(job: Job) -> Any:
+    from forja.tokens.bpe import train_tokenizer
+
+    return train_tokenizer(job.recipe.tokenizer, job.run.folder / "corpus", job.workspace)
+
+
+def _tokens(job: Job) -> Any:
+    from forja.tokens.pack import pack_tokens
+
+    folder = job.run.folder
+    weights = _weights(job.recipe)
+    return pack_tokens(job.recipe.tokens, folder / "corpus", folder / "tokenizer", job.workspace, weights=weights)
+
+
+def _pretrain(job: Job) -> Any:
+    from forja.training.pretrain import pretrain
+
+    recipe = job.recipe
+    return pretrain(recipe.training, recipe.model, job.run.folder / "tokens", job.workspace, seed=recipe.seed)
+
+
+def _export(job: Job) -> Any:
+    from forja.models.hub import export
+    from forja.training.pretrain import best_checkpoint
+
+    checkpoint = best_checkpoint(job.run.folder)
+    return export(checkpoint, job.run.folder / "tokenizer", job.workspace)
+
+
+def _evaluate(job: Job) -> Any:
+    from forja.evaluation.perplexity import evaluate_splits
+    from forja.models.hub import load_run_model
+
+    model, _ = load_run_model(job.run.folder)
+    return evaluate_splits(job.recipe.evaluation, model, job.run.folder / "tokens", job.workspace)
+
+
+def _report(job: Job) -> Any:
+    from forja.evaluation.report import report_stage
+
+    return report_stage(job.recipe.report, job.run.folder, job.workspace, seed=job.recipe.seed)
+
+
+def _weights(recipe: Recipe) -> dict[str, float]:
+    return {source.label: source.weight for source in recipe.corpus.sources}
+
+
+def _corpus_section(recipe: Recipe) -> Any:
+    corpus = recipe.corpus.model_dump(mode="json")
+    for source in corpus["sources"]:
+        source.pop("weight")  # how often documents are taken is the tokens stage's business
+    return {"corpus": corpus}
+
+
+STAGES = (
+    Stage(
+        "corpus",
+        ("corpus",),
+        (),
+        _corpus_section,
+        ("corpus",),
+        ("daft", "pyarrow", "resiliparse", "ftfy"),
+        _corpus,
+        inputs=_sources,
+    ),
+    Stage(
+        "tokenizer",
+        ("tokenizer",),
+        ("corpus",),
+        lambda recipe: {"tokenizer": recipe.tokenizer.model_dump(mode="json")},
+        ("tokens/bpe.py",),
+        ("tokenizers",),
+        _tokenizer,
+    ),
+    Stage(
+        "tokens",
+        ("tokens",),
+        ("corpus", "tokenizer"),
+        lambda recipe: {"tokens": recipe.tokens.model_dump(mode="json"), "weights": _weights(recipe)},
+        ("tokens",),
+        ("tokenizers", "numpy"),
+        _tokens,
+    ),
+    Stage(
+        "pretrain",
+        ("training", "checkpoints"),
+        ("tokens",),
+        lambda recipe: {
+            "seed": recipe.seed,
+            "model": recipe.model.model_dump(mode="json"),
+            "training": recipe.training.model_dump(mode="json"),
+        },
+        ("training", "models/transformer.py", "models/presets.py", "tokens/loader.py"),
+        ("torch", "accelerate", "numpy"),
+        _pretrain,
+    ),
+    Stage(
+        "export",
+        ("model",),
+        ("tokenizer", "pretrain"),
+        lambda recipe: {},
+        ("models",),
+        ("transformers", "safetensors"),
+        _export,
+    ),
+    Stage(
+        "evaluate",
+        ("evaluation",),
+        ("tokens", "export"),
+        lambda recipe: {"evaluation": recipe.evaluation.model_dump(mode="json")},
+        ("evaluation/perplexity.py", "evaluation/baselines.py"),
+        ("torch", "numpy"),
+        _evaluate,
+    ),
+    Stage(
+        "report",
+        ("report", "report.html", "metrics.json"),
+        ("corpus", "tokenizer", "tokens", "pretrain", "export", "evaluate"),
+        lambda recipe: {"seed": recipe.seed, "report": recipe.report.model_dump(mode="json")},
+        ("evaluation", "serving/generate.py"),
+        ("torch",),
+        _report,
+    ),
+)
+_STAGE = {stage.name: stage for stage in STAGES}
