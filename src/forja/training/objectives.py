@@ -1,0 +1,193 @@
+"""What a step minimises: per-example loss sums and weights, for next-token prediction.
+
+The logits of a whole batch are the largest tensor of language-model training by far. Here they are
+made a chunk of rows at a time, and each chunk's gradient is taken at once, so that no float32
+(batch x time x vocabulary) tensor ever exists, in either direction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+CHUNK_ELEMENTS = 4 * 1024 * 1024
+"""Logits held at once, about: 16 MiB in float32, which a level-3 cache can hold."""
+
+
+class Losses(NamedTuple):
+    """What an objective returns: weighted nats and weights, summed over each example, both (examples,) float32."""
+
+    sums: Tensor
+    weights: Tensor
+
+
+class TokenBatch(Protocol):
+    """inputs, targets: (batch, time) int64; weights: (batch, time) float, or None for all ones."""
+
+    @property
+    def inputs(self) -> Tensor: ...
+    @property
+    def targets(self) -> Tensor: ...
+    @property
+    def weights(self) -> Tensor | None: ...
+
+
+Objective = Callable[[nn.Module, Any], Losses]
+"""From a model and a batch to losses; the rule makes gradients of them."""
+
+
+def next_token(model: nn.Module, batch: TokenBatch) -> Losses:
+    """Cross entropy of each next token, in nats.
+
+    `model(inputs)` gives hidden states (batch, time, width); `model.unembedding` is (vocabulary, width).
+    """
+    hidden = model(batch.inputs)
+    owner = getattr(model, "module", model)  # DDP hides attributes of the model it wraps
+    config = getattr(owner, "config", None)
+    return next_token_loss(
+        hidden,
+        owner.unembedding,
+        batch.targets,
+        batch.weights,
+        softcap=getattr(config, "logit_softcap", None),
+    )
+
+
+def next_token_loss(
+    hidden: Tensor,
+    unembedding: Tensor,
+    targets: Tensor,
+    weights: Tensor | None = None,
+    *,
+    softcap: float | None = None,
+    chunk: int | None = None,
+) -> Losses:
+    """Loss sums and weights per example.
+
+    hidden: (batch, time, width); unembedding: (vocabulary, width); targets: (batch, time), where a
+    negative one counts for nothing; weights: (batch, time) or None; chunk: rows of logits at once.
+    """
+    rows = token_losses(hidden, unembedding, targets, weights, softcap=softcap, chunk=chunk)
+    counted = (targets >= 0).float() if weights is None else weights.float() * (targets >= 0)
+    return Losses(rows.sum(dim=-1), counted.sum(dim=-1))
+
+
+def token_losses(
+    hidden: Tensor,
+    unembedding: Tensor,
+    targets: Tensor,
+    weights: Tensor | None = None,
+    *,
+    softcap: float | None = None,
+    chunk: int | None = None,
+) -> Tensor:
+    """Weighted nats of every token, (batch, time) float32; differentiable unless gradients are off."""
+    width, vocabulary = hidden.shape[-1], unembedding.shape[0]
+    chunk = chunk or max(1, CHUNK_ELEMENTS // vocabulary)
+    working = torch.get_autocast_dtype(hidden.device.type) if _autocasting(hidden) else hidden.dtype
+    flat_weights = None if weights is None else weights.reshape(-1).float()
+    flat = _ChunkedCrossEntropy.apply(
+        hidden.reshape(-1, width), unembedding, targets.reshape(-1), flat_weights, softcap, chunk, working
+    )
+    return flat.view(targets.shape)  # type: ignore[no-any-return]
+
+
+def _autocasting(tensor: Tensor) -> bool:
+    return torch.is_autocast_enabled(tensor.device.type)
+
+
+class _ChunkedCrossEntropy(torch.autograd.Function):
+    """(rows, width), (vocabulary, width), (rows,), (rows,) or None -> (rows,) weighted nats.
+
+    The gradients are computed in forward as if every row's upstream gradient were 1. Backward only
+    scales them when the upstream gradients are all equal, which they are when a batch's losses are
+    summed; otherwise the chunks are computed again, which is as exact and slower.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        unembedding: Tensor,
+        targets: Tensor,
+        weights: Tensor | None,
+        softcap: float | None,
+        chunk: int,
+        working: torch.dtype,
+    ) -> Tensor:
+        ctx.settings = (softcap, chunk, working, unembedding.dtype)
+        wanted = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
+        nats, hidden_grad, weight_grad = _all_chunks(
+            hidden, unembedding, targets, weights, softcap, chunk, working, gradients=wanted
+        )
+        if wanted:
+            ctx.save_for_backward(hidden, unembedding, targets, weights, hidden_grad, weight_grad)
+        return nats
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        hidden, unembedding, targets, weights, hidden_grad, weight_grad = ctx.saved_tensors
+        softcap, chunk, working, _ = ctx.settings
+        first = upstream[0] if upstream.numel() else upstream.new_tensor(1.0)
+        if not bool((upstream == first).all()):
+            scaled = upstream if weights is None else upstream * weights
+            _, hidden_grad, weight_grad = _all_chunks(
+                hidden, unembedding, targets, scaled, softcap, chunk, working, gradients=True
+            )
+        elif float(first) != 1.0:
+            hidden_grad, weight_grad = hidden_grad * first, weight_grad * first
+        return hidden_grad.to(hidden.dtype), weight_grad.to(unembedding.dtype), None, None, None, None, None
+
+
+def _all_chunks(
+    hidden: Tensor,
+    unembedding: Tensor,
+    targets: Tensor,
+    weights: Tensor | None,
+    softcap: float | None,
+    chunk: int,
+    working: torch.dtype,
+    *,
+    gradients: bool,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Nats (rows,) float32, the gradients for hidden (working precision) and unembedding (float32)."""
+    with torch.no_grad(), torch.autocast(hidden.device.type, enabled=False):
+        hidden, matrix = hidden.to(working), unembedding.to(working)
+        nats = torch.empty(hidden.shape[0], dtype=torch.float32, device=hidden.device)
+        hidden_grad = torch.empty_like(hidden) if gradients else None
+        weight_grad = torch.zeros(matrix.shape, dtype=torch.float32, device=hidden.device) if gradients else None
+        for start in range(0, hidden.shape[0], chunk):
+            part = slice(start, min(start + chunk, hidden.shape[0]))
+            scale = (targets[part] >= 0).float()
+            if weights is not None:
+                scale *= weights[part]
+            rows, slope = _chunk_losses(hidden[part], matrix, targets[part].clamp(min=0), softcap, gradients)
+            nats[part] = rows * scale
+            if hidden_grad is not None and weight_grad is not None and slope is not None:
+                slope = slope.mul_(scale.unsqueeze(1)).to(working)
+                torch.mm(slope, matrix, out=hidden_grad[part])
+                weight_grad += slope.t() @ hidden[part]
+        return nats, hidden_grad, weight_grad
+
+
+def _chunk_losses(
+    hidden: Tensor, matrix: Tensor, targets: Tensor, softcap: float | None, gradients: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Nats (rows,) and their slope in the logits (rows, vocabulary), float32."""
+    logits = torch.mm(hidden, matrix.t()).float()  # (rows, vocabulary)
+    if softcap is not None:
+        logits = logits.div_(softcap).tanh_().mul_(softcap)
+    index = targets.unsqueeze(1)
+    aimed = logits.gather(1, index).squeeze(1)
+    if not gradients:
+        return logits.logsumexp(dim=1) - aimed, None
+    # The largest probability is at least 1 / vocabulary, so its logarithm is safe where the target's may not be.
+    slope = torch.softmax(logits, dim=1)
+    nats = logits.amax(dim=1) - slope.amax(dim=1).log() - aimed
+    slope.scatter_add_(1, index, torch.full_like(index, -1, dtype=slope.dtype))
+    if softcap is not None:
+        slope.mul_(1 - (logits / softcap).square_())
+    return nats, slope
