@@ -28,6 +28,10 @@ FORMAT = 1
 _NAME = re.compile(r"step-(\d{8,})")
 
 
+class NewerFormatError(ForjaError):
+    """The checkpoint is sound, and this Forja is too old for it."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """What a checkpoint holds: all that decides the steps after `step`."""
@@ -107,7 +111,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     try:
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         if state["format"] > FORMAT:
-            raise ForjaError(
+            raise NewerFormatError(
                 f"the checkpoint has format {state['format']}, newer than this Forja reads.",
                 where=str(folder),
                 fix="Update Forja.",
@@ -131,15 +135,17 @@ def _damaged(folder: Path, why: str) -> ForjaError:
 
 
 def latest_checkpoint(folder: Path) -> Checkpoint | None:
-    """The newest sound checkpoint; a damaged one is passed over with a spoken sentence."""
+    """The newest sound checkpoint; a damaged one is said and removed, as training makes it again."""
     clear_leftovers(folder)
     for step in reversed(list_checkpoints(folder)):
+        place = checkpoint_folder(folder, step)
         try:
-            return load_checkpoint(checkpoint_folder(folder, step))
+            return load_checkpoint(place)
+        except NewerFormatError:
+            raise
         except ForjaError as error:
-            if "newer than this Forja" in error.what:
-                raise
             say(f"{error.where}: {error.what} Going on from the one before.")
+            _drop(place)
     return None
 
 

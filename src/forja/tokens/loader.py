@@ -1,0 +1,146 @@
+"""The deterministic loader: which sequences a step reads is a pure function of (seed, step).
+
+Nothing is shuffled in memory and nothing is replayed on resume: an invertible keyed permutation says
+which slot stands at which place of an epoch, and ranks take slices of the same global batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from bisect import bisect_right
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from forja.errors import ForjaError
+
+Ids = npt.NDArray[np.int64]
+ROUNDS = 6
+
+
+def sequences_in(tokens: int, context: int, overlap: int) -> int:
+    """Whole sequences of context + 1 tokens (the last is only a target) in a stream."""
+    return max(0, (tokens - context - 1) // (context - overlap) + 1) if tokens > context else 0
+
+
+class TokenSplit:
+    """One split's token stream, memory-mapped, seen as slots of context + 1 tokens."""
+
+    def __init__(
+        self, shards: list[npt.NDArray[Any]], context: int, overlap: int, vocabulary: int, index: Path | None = None
+    ) -> None:
+        self.context, self.overlap, self.vocabulary = context, overlap, vocabulary
+        self._index = index
+        self._shards = shards
+        self._starts = [0, *np.cumsum([len(shard) for shard in shards]).tolist()]
+        self.tokens: int = self._starts[-1]
+        self.sequences = sequences_in(self.tokens, context, overlap)
+
+    @classmethod
+    def open(cls, folder: Path, split: str) -> TokenSplit:
+        """The split `train`, `valid` or `test` of a tokens folder. Raises ForjaError where it is not there."""
+        try:
+            meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ForjaError("there are no tokens here.", where=str(folder), fix="Run the tokens stage.") from None
+        paths = sorted(folder.glob(f"{split}-*.bin"))
+        shards: list[npt.NDArray[Any]] = [np.memmap(path, dtype=meta["dtype"], mode="r") for path in paths]
+        return cls(shards, meta["context"], meta["overlap"], meta["vocabulary"], folder / f"{split}-index.parquet")
+
+    @property
+    def index(self) -> pa.Table:
+        """Where each document lies: id, source, start and length in tokens of the stream, bytes of text."""
+        return pq.read_table(self._index)
+
+    def read(self, start: int, length: int) -> Ids:
+        """Tokens start to start + length of the stream, (length,) int64."""
+        pieces = []
+        end = start + length
+        shard = bisect_right(self._starts, start) - 1
+        while start < end:
+            offset = start - self._starts[shard]
+            piece = self._shards[shard][offset : offset + end - start]
+            pieces.append(piece)
+            start += len(piece)
+            shard += 1
+        return (pieces[0] if len(pieces) == 1 else np.concatenate(pieces)).astype(np.int64)
+
+    def slot(self, number: int) -> Ids:
+        """Slot `number`, (context + 1,) int64: always the same tokens."""
+        return self.read(number * (self.context - self.overlap), self.context + 1)
+
+
+class Batch(NamedTuple):
+    """inputs, targets: (sequences, context) int64; weights: (sequences, context) or None; slots: (sequences,)."""
+
+    inputs: torch.Tensor
+    targets: torch.Tensor
+    weights: torch.Tensor | None
+    slots: torch.Tensor
+
+
+class Batches:
+    """Global batches of `batch_size` sequences, epoch after epoch, each epoch in an order of its own."""
+
+    def __init__(self, split: TokenSplit, *, batch_size: int, seed: int) -> None:
+        self.split, self.batch_size, self.seed = split, batch_size, seed
+
+    def slots_at(self, step: int) -> Ids:
+        """The slots of the global batch at `step`, (batch_size,)."""
+        places = np.arange(step * self.batch_size, (step + 1) * self.batch_size, dtype=np.int64)
+        epochs, inside = np.divmod(places, self.split.sequences)
+        slots = np.empty_like(places)
+        for epoch in np.unique(epochs):
+            here = epochs == epoch
+            slots[here] = permute(inside[here], self.split.sequences, f"{self.seed}:{epoch}")
+        return slots
+
+    def global_batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
+        """This rank's slice of the global batch at `step`; the ranks' slices together are the batch."""
+        mine = self.slots_at(step)[rank * self.batch_size // world : (rank + 1) * self.batch_size // world]
+        return read_slots(self.split, mine)
+
+
+def read_slots(split: TokenSplit, slots: Ids) -> Batch:
+    """The batch of these slots."""
+    rows = np.empty((len(slots), split.context + 1), dtype=np.int64)
+    for row, slot in enumerate(slots):
+        rows[row] = split.slot(int(slot))
+    tokens = torch.from_numpy(rows)
+    return Batch(tokens[:, :-1], tokens[:, 1:], None, torch.from_numpy(np.array(slots)))
+
+
+def permute(places: Ids, size: int, key: str) -> Ids:
+    """Where each place of 0..size-1 goes, by a keyed bijection: a Feistel network on the next even
+    power of two, walked until it lands inside (Black and Rogaway 2002, section 3, cycle-walking)."""
+    keys = _round_keys(key)
+    half = max(1, ((size - 1).bit_length() + 1) // 2)
+    result = _feistel(places.astype(np.uint64), keys, half)
+    outside = result >= size
+    while outside.any():
+        result[outside] = _feistel(result[outside], keys, half)
+        outside = result >= size
+    return result.astype(np.int64)
+
+
+def _round_keys(key: str) -> npt.NDArray[np.uint64]:
+    return np.frombuffer(hashlib.blake2b(key.encode(), digest_size=8 * ROUNDS).digest(), dtype="<u8")
+
+
+def _feistel(x: npt.NDArray[np.uint64], keys: npt.NDArray[np.uint64], half: int) -> npt.NDArray[np.uint64]:
+    mask, shift = np.uint64((1 << half) - 1), np.uint64(half)
+    left, right = x >> shift, x & mask
+    with np.errstate(over="ignore"):
+        for key in keys:
+            # The finaliser of splitmix64 as round function.
+            mixed = (right + key) * np.uint64(0xBF58476D1CE4E5B9)
+            mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            mixed ^= mixed >> np.uint64(31)
+            left, right = right, left ^ (mixed & mask)
+    return (left << shift) | right

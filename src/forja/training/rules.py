@@ -1,0 +1,124 @@
+"""Gradient rules: how a batch's losses become the gradients of one step.
+
+A rule owns micro-batches, backward, accumulation, clipping, and any state that a checkpoint must
+hold. This is the plain one: the mean over all weighted tokens, clipped by its global norm.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from forja.training.objectives import Objective
+from forja.training.strategy import Strategy
+
+
+class StepFigures(NamedTuple):
+    """loss: mean nats over all processes; norm: of the gradient before clipping; weight: loss weight in all.
+
+    `skip`: the gradients overflowed (fp16) and no update is to be made of them.
+    """
+
+    loss: float
+    norm: float
+    weight: float
+    skip: bool = False
+
+
+class Rule(Protocol):
+    """Leaves the step's gradients in `parameter.grad`."""
+
+    def gradients(self, model: nn.Module, batch: Any, objective: Objective, strategy: Strategy) -> StepFigures: ...
+
+    def state(self) -> dict[str, Any]:
+        """JSON: what a checkpoint must hold."""
+
+    def load_state(self, state: dict[str, Any]) -> None: ...
+
+
+class MeanGradient:
+    """The gradient of the mean loss, `micro_batch` examples at a time, its norm at most `clip` (0: any).
+
+    fp16 scales the loss by a power of two that is halved when gradients overflow and doubled after
+    2,000 sound steps (Micikevicius et al. 2018, section 3.2).
+    """
+
+    def __init__(self, micro_batch: int, clip: float = 1.0) -> None:
+        self.micro_batch, self.clip = micro_batch, clip
+        self.scale, self.sound_steps = 16.0, 0
+
+    def gradients(self, model: nn.Module, batch: Any, objective: Objective, strategy: Strategy) -> StepFigures:
+        scale = self.scale if strategy.precision == "fp16" else 1.0
+        totals = torch.zeros(2, dtype=torch.float64, device=strategy.device)  # nats and weight
+        parts = list(micro_batches(batch, self.micro_batch))
+        for number, part in enumerate(parts):
+            with strategy.accumulate(model, last=number == len(parts) - 1):
+                with strategy.autocast():
+                    losses = objective(model, part)
+                total = losses.sums.sum()
+                strategy.backward(total if scale == 1.0 else total * scale)
+            totals += torch.stack((total.detach(), losses.weights.sum())).double()
+        totals = strategy.reduce_sum(totals)
+        nats, weight = totals.tolist()
+        # Data-parallel processes average their gradients of sums; the mean's gradient is the sum over all weights.
+        factor = strategy.world / (scale * weight) if weight else 0.0
+        norm = self._finish(model, factor)
+        skip = strategy.precision == "fp16" and self._rescale(sound=math.isfinite(norm))
+        return StepFigures(nats / weight if weight else 0.0, norm, weight, skip)
+
+    def _finish(self, model: nn.Module, factor: float) -> float:
+        """Turn sums into a clipped mean, in place; returns the mean's norm."""
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        if not gradients:
+            return 0.0
+        norm = float(torch.nn.utils.get_total_norm(gradients)) * factor
+        if self.clip and norm > self.clip:
+            factor *= self.clip / (norm + 1e-6)
+        torch._foreach_mul_(gradients, factor)
+        return norm
+
+    def _rescale(self, sound: bool) -> bool:
+        """Adapt the loss scale; whether this step must be skipped."""
+        if not sound:
+            self.scale, self.sound_steps = max(self.scale / 2, 2.0**-24), 0
+            return True
+        self.sound_steps += 1
+        if self.sound_steps >= 2000:
+            self.scale, self.sound_steps = self.scale * 2, 0
+        return False
+
+    def state(self) -> dict[str, Any]:
+        return {"scale": self.scale, "sound_steps": self.sound_steps}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.scale, self.sound_steps = float(state["scale"]), int(state["sound_steps"])
+
+
+def examples_in(batch: Any) -> int:
+    """How many examples a batch (a dataclass of tensors, one row an example) holds; it may be none."""
+    return next((len(value) for value in _tensors(batch).values()), 0)
+
+
+def micro_batches(batch: Any, size: int) -> Iterator[Any]:
+    """The batch in parts of `size` examples, the last perhaps smaller; none for an empty batch."""
+    for start in range(0, examples_in(batch), size):
+        part = {name: value[start : start + size] for name, value in _tensors(batch).items()}
+        yield dataclasses.replace(batch, **part)
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """The batch with its tensors on `device`."""
+    if device.type == "cpu":
+        return batch
+    moved = {name: value.to(device, non_blocking=True) for name, value in _tensors(batch).items()}
+    return dataclasses.replace(batch, **moved)
+
+
+def _tensors(batch: Any) -> dict[str, Tensor]:
+    values = ((field.name, getattr(batch, field.name)) for field in dataclasses.fields(batch))
+    return {name: value for name, value in values if isinstance(value, Tensor)}

@@ -1,0 +1,59 @@
+"""The n-gram baselines are probabilities, and the ones their papers define."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forja.evaluation import baselines
+from forja.evaluation.baselines import count_train, ngram_baselines
+from forja.tokens.loader import TokenSplit
+
+VOCABULARY = 7
+
+
+def split(ids: list[int]) -> TokenSplit:
+    return TokenSplit([np.array(ids, np.uint16)], context=2, overlap=0, vocabulary=VOCABULARY)
+
+
+streams = st.lists(st.integers(0, VOCABULARY - 1), min_size=2, max_size=80)
+
+
+@given(streams)
+def test_probabilities_sum_to_one_over_the_vocabulary(ids: list[int]) -> None:
+    unigram, bigram = count_train(split(ids))
+    everything = np.arange(VOCABULARY)
+    assert unigram.probability(everything).sum() == pytest.approx(1)
+    for context in range(VOCABULARY):
+        assert bigram.probability(np.full(VOCABULARY, context), everything).sum() == pytest.approx(1)
+
+
+@given(streams)
+def test_counting_in_chunks_changes_nothing(ids: list[int]) -> None:
+    whole = ngram_baselines(split(ids), np.array(ids))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(baselines, "CHUNK", 5)
+        assert ngram_baselines(split(ids), np.array(ids)) == pytest.approx(whole)
+
+
+def test_a_small_example_agrees_with_the_formula_by_hand() -> None:
+    # a b a b a c: pairs ab 2, ba 2, ac 1; one pair seen once, two seen twice: D = 1 / (1 + 2 * 2) = 0.2.
+    _, bigram = count_train(split([0, 1, 0, 1, 0, 2]))
+    assert bigram.discount == pytest.approx(0.2)
+    # Continuations: each of a, b, c follows one kind of context, of three pairs; 0.6 / 3 is spread evenly.
+    lower = 0.8 / 3 + 0.2 / VOCABULARY
+    expected = (2 - 0.2) / 3 + (0.2 * 2 / 3) * lower
+    assert bigram.probability(np.array([0]), np.array([1]))[0] == pytest.approx(expected)
+
+
+def test_an_unseen_context_falls_back_to_the_lower_order() -> None:
+    _, bigram = count_train(split([0, 1, 0, 1]))
+    assert bigram.probability(np.array([5]), np.array([1]))[0] == pytest.approx(bigram.continuation[1])
+
+
+def test_a_bigram_beats_a_unigram_where_order_matters() -> None:
+    ids = [0, 1, 2, 3] * 50
+    unigram, bigram = ngram_baselines(split(ids), np.array(ids))
+    assert bigram < 1.2 < unigram
