@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -9,7 +10,21 @@ import subprocess
 import sys
 from pathlib import Path
 
-SUBJECTS = ["server", "firewall", "analyst", "attacker", "router", "password", "certificate", "kernel", "parser", "proxy"]
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+SUBJECTS = [
+    "server",
+    "firewall",
+    "analyst",
+    "attacker",
+    "router",
+    "password",
+    "certificate",
+    "kernel",
+    "parser",
+    "proxy",
+]
 VERBS = ["blocks", "reads", "forwards", "rejects", "logs", "scans", "encrypts", "copies", "inspects", "rotates"]
 PLACES = ["in the lab", "on the network", "behind the gateway", "at night", "during the audit", "without warning"]
 
@@ -71,3 +86,11 @@ def forja(*arguments: str | Path, runs: Path, stdin: str | None = None) -> subpr
     """Run the command as a user does."""
     command = [sys.executable, "-m", "forja.cli", *map(str, arguments)]
     return subprocess.run(command, env=environment(runs), input=stdin, capture_output=True, text=True, timeout=600)
+
+
+def write_documents(folder: Path, texts: list[str], source: str = "made") -> None:
+    """A corpus folder of these texts, as the corpus stage would leave it."""
+    rows = [{"id": hashlib.sha256(text.encode()).hexdigest()[:32], "source": source, "text": text} for text in texts]
+    folder.mkdir(parents=True, exist_ok=True)
+    table = pa.Table.from_pylist(sorted(rows, key=lambda row: row["id"]))
+    pq.write_table(table, folder / "documents-00000.parquet")

@@ -46,7 +46,8 @@ def resolve_config(section: ModelSection, *, vocabulary: int, context: int) -> T
     head_width = section.head_width or section.width // section.heads
     if section.heads % kv_heads:
         raise RecipeError(
-            f"model.heads ({section.heads}) is not a multiple of model.kv_heads ({kv_heads}).", fix="Change one of them."
+            f"model.heads ({section.heads}) is not a multiple of model.kv_heads ({kv_heads}).",
+            fix="Change one of them.",
         )
     if chosen["positions"] == "rope" and head_width % 2:
         raise RecipeError(f"rotary positions need heads of even width; this one is {head_width}.")

@@ -12,6 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from forja.models.blocked_attention import blocked_attention
+
+AttentionKernel = Literal["fused", "blocked"]
+"""torch's own, or `blocked_attention`: the same mathematics, and which is quicker depends on the processor."""
+
 
 @dataclass(frozen=True)
 class TransformerConfig:
@@ -68,6 +73,7 @@ class Attention(nn.Module):
     def __init__(self, config: TransformerConfig, layer: int) -> None:
         super().__init__()
         self.config, self.layer = config, layer
+        self.kernel: AttentionKernel = "fused"
         self.sizes = [config.heads * config.head_width] + [config.kv_heads * config.head_width] * 2
         self.qkv = nn.Linear(config.width, sum(self.sizes), bias=config.bias)
         self.out = nn.Linear(self.sizes[0], config.width, bias=config.bias)
@@ -95,9 +101,12 @@ class Attention(nn.Module):
             k, v = cache.extend(self.layer, k, v)
             if past > 0 and time > 1:
                 mask = torch.ones(time, past + time, dtype=torch.bool, device=x.device).tril(past)
-        y = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None and time > 1, enable_gqa=c.kv_heads != c.heads
-        )
+        if self.kernel == "blocked" and cache is None:
+            y = blocked_attention(q, k, v)
+        else:
+            y = F.scaled_dot_product_attention(
+                q, k, v, attn_mask=mask, is_causal=mask is None and time > 1, enable_gqa=c.kv_heads != c.heads
+            )
         return self.out(y.transpose(1, 2).reshape(batch, time, self.sizes[0]))  # (batch, time, width)
 
 
@@ -157,14 +166,21 @@ class Transformer(nn.Module):
         if config.positions == "learned":
             self.position_embedding = nn.Embedding(config.context, config.width)
         else:
-            frequency = config.rope_theta ** (-torch.arange(0, config.head_width, 2).float() / config.head_width)
-            angle = torch.outer(torch.arange(config.context).float(), frequency)  # (context, head_width / 2)
-            self.register_buffer("cos", angle.cos(), persistent=False)
-            self.register_buffer("sin", angle.sin(), persistent=False)
+            self.register_buffer("cos", torch.empty(config.context, config.head_width // 2), persistent=False)
+            self.register_buffer("sin", torch.empty(config.context, config.head_width // 2), persistent=False)
+            self.fill_rotation()
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
         self.final_norm = make_norm(config)
         if not config.tie_embeddings:
             self.head = nn.Linear(config.width, config.vocab_size, bias=False)
+
+    def fill_rotation(self) -> None:
+        """Compute the rotary tables, (context, head_width / 2); they are in no checkpoint."""
+        c = self.config
+        frequency = c.rope_theta ** (-torch.arange(0, c.head_width, 2).float() / c.head_width)
+        angle = torch.outer(torch.arange(c.context).float(), frequency)
+        self.cos.copy_(angle.cos())
+        self.sin.copy_(angle.sin())
 
     @property
     def unembedding(self) -> Tensor:
@@ -213,6 +229,12 @@ class Transformer(nn.Module):
                 else:
                     scale = 0.5 / math.sqrt(parameter.shape[1]) if modern else 0.02
                     parameter.normal_(0, scale, generator=source)
+
+    def use_attention(self, kernel: AttentionKernel) -> None:
+        """Compute attention without a cache by this kernel from now on."""
+        for module in self.modules():
+            if isinstance(module, Attention):
+                module.kernel = kernel
 
     def num_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())

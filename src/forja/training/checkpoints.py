@@ -2,7 +2,8 @@
 
     step-00000100/model.safetensors      weights
                   optimizer.safetensors  optimizer state, and the random generator's under `rng`
-                  state.json             step, best so far, rule state, and the digests of the other two
+                  model.json             the model's configuration, or whatever describes it
+                  state.json             step, best so far, rule state, and the digests of the other files
 
 The same training state gives the same bytes, so a resumed run can be compared with one never stopped.
 """
@@ -40,6 +41,7 @@ class Checkpoint:
     model: dict[str, Tensor]
     optimizer: dict[str, Tensor]
     state: dict[str, Any]
+    description: dict[str, Any]
 
 
 def checkpoint_folder(folder: Path, step: int) -> Path:
@@ -77,16 +79,22 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
 
 
 def _write_all(folder: Path, checkpoint: Checkpoint) -> None:
+    _write_json(folder / "model.json", checkpoint.description)
     files = {
+        "model.json": sha256_file(folder / "model.json"),
         "model.safetensors": _write_tensors(folder / "model.safetensors", checkpoint.model),
         "optimizer.safetensors": _write_tensors(folder / "optimizer.safetensors", checkpoint.optimizer),
     }
     state = {"format": FORMAT, "step": checkpoint.step, **checkpoint.state, "files": files}
-    with open(folder / "state.json", "w", encoding="utf-8") as file:
-        json.dump(state, file, indent=2, sort_keys=True)
+    _write_json(folder / "state.json", state)
+    fsync_folder(folder)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(value, file, indent=2, sort_keys=True)
         file.flush()
         os.fsync(file.fileno())
-    fsync_folder(folder)
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
@@ -121,9 +129,10 @@ def load_checkpoint(folder: Path) -> Checkpoint:
                 raise _damaged(folder, f"{name} is not what was written")
         model = load_file(folder / "model.safetensors")
         optimizer = load_file(folder / "optimizer.safetensors")
+        description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise _damaged(folder, f"{type(error).__name__}: {error}") from None
-    return Checkpoint(int(state["step"]), model, optimizer, state)
+    return Checkpoint(int(state["step"]), model, optimizer, state, description)
 
 
 def _damaged(folder: Path, why: str) -> ForjaError:

@@ -41,7 +41,7 @@ CHECKPOINTS = Path("checkpoints")
 
 class BatchSource(Protocol):
     def global_batch(self, step: int, rank: int = 0, world: int = 1) -> Any:
-        """This rank's part of the batch at `step` (from 0): a dataclass of tensors, one row an example."""
+        """This rank's part of the batch at `step` (from 0): a named tuple of tensors, one row an example."""
 
 
 Validate = Callable[[nn.Module, Strategy], float]
@@ -86,10 +86,12 @@ def train(
     pace: Pace,
     validate: Validate | None = None,
     seed: int = 0,
+    description: dict[str, Any] | None = None,
 ) -> Progress:
     """Train until `pace.steps` or early stopping, going on from the newest checkpoint in `directory`.
 
-    Writes directory/training/log.jsonl and directory/checkpoints/. Raises ForjaError when the loss is
+    Writes directory/training/log.jsonl and directory/checkpoints/; `description` of the model goes
+    into every checkpoint as model.json. Raises ForjaError when the loss is
     not finite or the disk refuses; earlier checkpoints stay as they are.
     """
     torch.manual_seed(seed)
@@ -110,7 +112,7 @@ def train(
                 if at.finished or best_now or at.step % pace.checkpoint_every == 0:
                     if main and log:
                         log.sync()
-                        _save(model, optimizer, rule, at, directory, pace)
+                        _save(model, optimizer, rule, at, directory, pace, description or {})
                     strategy.wait_for_all()
     finally:
         if log:
@@ -220,7 +222,13 @@ def _validated(
 
 
 def _save(
-    model: nn.Module, optimizer: Optimizer, rule: Rule, at: Progress, directory: Path, pace: Pace
+    model: nn.Module,
+    optimizer: Optimizer,
+    rule: Rule,
+    at: Progress,
+    directory: Path,
+    pace: Pace,
+    description: dict[str, Any],
 ) -> None:
     state = {
         "best_step": at.best_step,
@@ -232,7 +240,7 @@ def _save(
     }
     tensors = {**optimizer.state_tensors(), "rng": torch.get_rng_state()}
     folder = directory / CHECKPOINTS
-    save_checkpoint(folder, Checkpoint(at.step, model_tensors(model), tensors, state))
+    save_checkpoint(folder, Checkpoint(at.step, model_tensors(model), tensors, state, description))
     best = at.best_step if at.best_step >= 0 else None
     prune_checkpoints(folder, keep_last=pace.keep_last, best=best, keep_every=pace.keep_every)
 

@@ -9,7 +9,7 @@ import resource
 import sys
 from pathlib import Path
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import torch
 
 CGROUP = Path("/sys/fs/cgroup")
@@ -45,7 +45,7 @@ def available_memory() -> int:
 
 def peak_memory() -> int:
     """The most bytes that this process has held: on the GPU where there is one, else in memory."""
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

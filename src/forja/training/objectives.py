@@ -45,7 +45,7 @@ def next_token(model: nn.Module, batch: TokenBatch) -> Losses:
     `model(inputs)` gives hidden states (batch, time, width); `model.unembedding` is (vocabulary, width).
     """
     hidden = model(batch.inputs)
-    owner = getattr(model, "module", model)  # DDP hides attributes of the model it wraps
+    owner: Any = getattr(model, "module", model)  # DDP hides attributes of the model it wraps
     config = getattr(owner, "config", None)
     return next_token_loss(
         hidden,
@@ -89,10 +89,10 @@ def token_losses(
     chunk = chunk or max(1, CHUNK_ELEMENTS // vocabulary)
     working = torch.get_autocast_dtype(hidden.device.type) if _autocasting(hidden) else hidden.dtype
     flat_weights = None if weights is None else weights.reshape(-1).float()
-    flat = _ChunkedCrossEntropy.apply(
+    flat: Tensor = _ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
         hidden.reshape(-1, width), unembedding, targets.reshape(-1), flat_weights, softcap, chunk, working
     )
-    return flat.view(targets.shape)  # type: ignore[no-any-return]
+    return flat.view(targets.shape)
 
 
 def _autocasting(tensor: Tensor) -> bool:
@@ -128,7 +128,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return nats
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         hidden, unembedding, targets, weights, hidden_grad, weight_grad = ctx.saved_tensors
         softcap, chunk, working, _ = ctx.settings
         first = upstream[0] if upstream.numel() else upstream.new_tensor(1.0)

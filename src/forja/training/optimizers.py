@@ -58,7 +58,7 @@ class Optimizer:
 
     def state_tensors(self) -> dict[str, Tensor]:
         """Every state tensor, as `parameter name/state name`."""
-        names = {parameter: name for name, parameter in self.named.items()}
+        names: dict[Tensor, str] = {parameter: name for name, parameter in self.named.items()}
         return {
             f"{names[parameter]}/{key}": value
             for part in self.parts

@@ -6,7 +6,7 @@ Machines of one name differ: one multiplies bf16 ten times faster than fp32, its
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -16,14 +16,17 @@ DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfl
 BF16_GAIN, FP16_GAIN = 1.05, 1.10
 """How much faster bf16 must be than fp32, and fp16 than both, to be worth its casts and its risk."""
 
+THIN, TOO_LONG = 64, 0.5
+"""Rows of the slice tried first, and the seconds that a whole product may take by its account."""
+
 
 class Product(NamedTuple):
-    """One linear layer's shape: (rows, inner) times (inner, columns), `count` times a step."""
+    """One linear layer's shape: (rows, inner) times (inner, columns), `times` a step."""
 
     rows: int
     inner: int
     columns: int
-    count: int = 1
+    times: int = 1
 
 
 class PrecisionChoice(NamedTuple):
@@ -43,63 +46,50 @@ def choose_precision(products: Sequence[Product], *, device: str = "cpu", second
     bf16 keeps fp32 master weights, so it is safe wherever it is fast; fp16 also needs its loss scaled.
     """
     share = seconds / 3
-    fp32 = _rate(products, torch.float32, device, share, floor=0.0)
-    gflops: dict[str, float | None] = {"fp32": fp32}
+    gflops: dict[str, float | None] = {"fp32": _rate(products, torch.float32, device, share)}
     best: Precision = "fp32"
     candidates: tuple[tuple[Precision, float], ...] = (("bf16", BF16_GAIN), ("fp16", FP16_GAIN))
     for name, gain in candidates:
-        rate = _rate(products, DTYPES[name], device, share, floor=0.3 * (fp32 or 1.0))
+        rate = _rate(products, DTYPES[name], device, share)
         gflops[name] = rate
         if rate is not None and rate > gain * (gflops[best] or 0.0):
             best = name
     return PrecisionChoice(best, gflops)
 
 
-def _rate(products: Sequence[Product], dtype: torch.dtype, device: str, seconds: float, floor: float) -> float | None:
-    """GFLOP/s over the products' three layouts, weighted by work; None once a small one runs below `floor`."""
+def _rate(products: Sequence[Product], dtype: torch.dtype, device: str, seconds: float) -> float | None:
+    """GFLOP/s over the products' three layouts, weighted by work; None once one would take far too long."""
     spent = work = 0.0
     try:
         for product in products:
-            for layout in _layouts(product, dtype, device):
-                operations = 2.0 * product.rows * product.inner * product.columns
+            for a, b in _layouts(product, dtype, device):
                 # Some layouts run a hundred times below the rest: a thin slice tells, before the whole is tried.
-                thin = _timed(layout.thin, layout.thin_operations, seconds / 30)
-                if thin < floor / 4:
+                thin = a[: min(THIN, a.shape[0])]
+                if _seconds(thin, b, 0.0) * a.shape[0] / thin.shape[0] > TOO_LONG:
                     return None
-                rate = _timed(layout.whole, operations, seconds / (3 * len(products)))
-                spent += product.count * operations / rate
-                work += product.count * operations
+                spent += product.times * _seconds(a, b, seconds / (3 * len(products)))
+                work += product.times * 2.0 * a.shape[0] * a.shape[1] * b.shape[1]
     except RuntimeError:  # this precision has no such product on this device
         return None
-    return work / spent
+    return round(work / spent / 1e9, 1)
 
 
-class _Layout(NamedTuple):
-    whole: tuple[torch.Tensor, torch.Tensor]
-    thin: tuple[torch.Tensor, torch.Tensor]
-    thin_operations: float
-
-
-def _layouts(product: Product, dtype: torch.dtype, device: str) -> list[_Layout]:
-    """Forward, input gradient and weight gradient of one linear layer."""
+def _layouts(product: Product, dtype: torch.dtype, device: str) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Forward, input gradient and weight gradient of one linear layer, as pairs of factors."""
     rows, inner, columns, _ = product
     x = torch.ones(rows, inner, dtype=dtype, device=device)
     weight = torch.ones(columns, inner, dtype=dtype, device=device)
     slope = torch.ones(rows, columns, dtype=dtype, device=device)
-    few = min(16, rows)
-    return [
-        _Layout((x, weight.t()), (x[:few], weight.t()), 2.0 * few * inner * columns),
-        _Layout((slope, weight), (slope[:few], weight), 2.0 * few * inner * columns),
-        _Layout((slope.t(), x), (slope.t()[:few], x), 2.0 * few * rows * inner),
-    ]
+    yield x, weight.t()
+    yield slope, weight
+    yield slope.t(), x
 
 
-def _timed(factors: tuple[torch.Tensor, torch.Tensor], operations: float, seconds: float) -> float:
-    """GFLOP/s of one product: the best of what fits in `seconds`, at least one after a first."""
-    a, b = factors
+def _seconds(a: torch.Tensor, b: torch.Tensor, budget: float) -> float:
+    """Seconds of one product: the best of what fits in `budget`, at least one after a first."""
     wait = torch.cuda.synchronize if a.is_cuda else _nothing
-    best, end = float("inf"), time.perf_counter() + seconds
-    torch.mm(a, b)
+    best, end = float("inf"), time.perf_counter() + budget
+    torch.mm(a[: min(THIN, a.shape[0])], b)
     wait()
     while True:
         start = time.perf_counter()
@@ -108,7 +98,7 @@ def _timed(factors: tuple[torch.Tensor, torch.Tensor], operations: float, second
         now = time.perf_counter()
         best = min(best, now - start)
         if now >= end:
-            return operations / max(best, 1e-9) / 1e9
+            return max(best, 1e-9)
 
 
 def _nothing() -> None:
@@ -116,11 +106,16 @@ def _nothing() -> None:
 
 
 def model_products(layers: int, width: int, attention: int, ffn: int, vocabulary: int, rows: int) -> list[Product]:
-    """A transformer's distinct linear layers: `attention` is qkv's columns, `ffn` the first feed-forward's."""
+    """A transformer's distinct linear layers: `attention` is qkv's columns, `ffn` the first feed-forward's.
+
+    The output layer stands as several narrower ones, and rows are at most 1,024: as telling, and quicker.
+    """
+    rows = min(rows, 1024)
+    parts = -(-vocabulary // 4096)
     return [
         Product(rows, width, attention, layers),
         Product(rows, width, width, layers),
         Product(rows, width, ffn, layers),
         Product(rows, ffn, width, layers),
-        Product(rows, width, vocabulary, 1),
+        Product(rows, width, vocabulary // parts, parts),
     ]

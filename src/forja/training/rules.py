@@ -6,7 +6,6 @@ hold. This is the plain one: the mean over all weighted tokens, clipped by its g
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
@@ -100,25 +99,22 @@ class MeanGradient:
 
 
 def examples_in(batch: Any) -> int:
-    """How many examples a batch (a dataclass of tensors, one row an example) holds; it may be none."""
+    """How many examples a batch holds: a named tuple of tensors (or None), one row an example; it may be empty."""
     return next((len(value) for value in _tensors(batch).values()), 0)
 
 
 def micro_batches(batch: Any, size: int) -> Iterator[Any]:
     """The batch in parts of `size` examples, the last perhaps smaller; none for an empty batch."""
     for start in range(0, examples_in(batch), size):
-        part = {name: value[start : start + size] for name, value in _tensors(batch).items()}
-        yield dataclasses.replace(batch, **part)
+        yield batch._replace(**{name: value[start : start + size] for name, value in _tensors(batch).items()})
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
     """The batch with its tensors on `device`."""
     if device.type == "cpu":
         return batch
-    moved = {name: value.to(device, non_blocking=True) for name, value in _tensors(batch).items()}
-    return dataclasses.replace(batch, **moved)
+    return batch._replace(**{name: value.to(device, non_blocking=True) for name, value in _tensors(batch).items()})
 
 
 def _tensors(batch: Any) -> dict[str, Tensor]:
-    values = ((field.name, getattr(batch, field.name)) for field in dataclasses.fields(batch))
-    return {name: value for name, value in values if isinstance(value, Tensor)}
+    return {name: value for name, value in batch._asdict().items() if isinstance(value, Tensor)}

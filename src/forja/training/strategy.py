@@ -21,15 +21,14 @@ from forja.training.precision import DTYPES, Precision
 class Strategy(Protocol):
     """How one step's computation is spread; `rank` of `world` processes, all on `device`."""
 
+    precision: Precision
+
     @property
     def rank(self) -> int: ...
     @property
     def world(self) -> int: ...
     @property
     def device(self) -> torch.device: ...
-    @property
-    def precision(self) -> Precision: ...
-
     def prepare(self, model: nn.Module, optimizer: Optimizer) -> nn.Module:
         """The model as it is to be called; the optimizer is made ready in place."""
 
@@ -103,7 +102,7 @@ class Accelerated:
         return torch.autocast(self.device.type, dtype=DTYPES[self.precision])
 
     def accumulate(self, model: nn.Module, last: bool) -> AbstractContextManager[Any]:
-        return nullcontext() if last else self.accelerator.no_sync(model)  # type: ignore[no-any-return]
+        return nullcontext() if last else self.accelerator.no_sync(model)
 
     def backward(self, loss: Tensor) -> None:
         self.accelerator.backward(loss)

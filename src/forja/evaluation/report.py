@@ -1,0 +1,187 @@
+"""The report: one HTML file that opens offline and tells what a run took in, did and came to.
+
+What it tells is gathered in `findings.py`, drawn in `charts.py` and laid out in `report.html.jinja`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from forja.evaluation import charts, findings
+from forja.evaluation.charts import Bar, Series
+from forja.evaluation.machine import machine_description
+from forja.evaluation.metrics import collect_metrics
+from forja.evaluation.wording import FILTERS, choices, counted, gap_sentence, size, verdict
+from forja.models.transformer import Transformer
+from forja.progress import progress
+from forja.recipe import ReportSection
+from forja.run import read_json, write_json_atomic, write_text_atomic
+from forja.tokens.bpe import Tokenizer
+
+GPT2_BYTES_PER_TOKEN = 4.0
+"""About what GPT-2's tokenizer makes of English web text (Radford et al. 2019)."""
+MOST_BARS = 12
+
+Sample = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ReportFigures:
+    """What the report stage made."""
+
+    samples: int
+    bytes: int
+
+
+def report_stage(section: ReportSection, run_folder: Path, workspace: Path, *, seed: int) -> ReportFigures:
+    """Sample, then write report/samples.json, metrics.json and report.html into the workspace. Raises ForjaError."""
+    from forja.models.hub import load_run_model
+
+    model, tokenizer = load_run_model(run_folder)
+    samples = draw_samples(model, tokenizer, section, seed)
+    (workspace / "report").mkdir(exist_ok=True)
+    write_json_atomic(workspace / "report" / "samples.json", samples)
+    write_json_atomic(workspace / "metrics.json", collect_metrics(run_folder))
+    path = write_report(run_folder, samples, machine_description(), folder=workspace)
+    return ReportFigures(samples=len(samples), bytes=path.stat().st_size)
+
+
+def draw_samples(model: Transformer, tokenizer: Tokenizer, section: ReportSection, seed: int) -> list[dict[str, Any]]:
+    """One continuation a prompt and temperature: {prompt, temperature, text}, text without the prompt."""
+    from forja.serving.generate import stream_text
+
+    wanted = [(prompt, temperature) for prompt in section.prompts for temperature in section.temperatures]
+    samples = []
+    with progress("sampling", total=len(wanted), unit="samples") as bar:
+        for number, (prompt, temperature) in enumerate(wanted):
+            pieces = stream_text(
+                model,
+                tokenizer,
+                prompt,
+                max_tokens=section.sample_tokens,
+                temperature=temperature,
+                seed=seed + number,
+            )
+            samples.append({"prompt": prompt, "temperature": temperature, "text": "".join(pieces)})
+            bar.advance()
+    return samples
+
+
+def write_report(
+    run_folder: Path, samples: Sequence[Sample], machine: Mapping[str, str], *, folder: Path | None = None
+) -> Path:
+    """Write report.html into `folder` (the run's own by default) and return its path. Raises ForjaError."""
+    path = (folder or run_folder) / "report.html"
+    write_text_atomic(path, render_report(run_folder, samples, machine))
+    return path
+
+
+def render_report(run_folder: Path, samples: Sequence[Sample], machine: Mapping[str, str]) -> str:
+    """The report's HTML. Every text is escaped; only the charts, which escape their own, come in as markup."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(FILTERS)
+    return environment.get_template("report.html.jinja").render(_content(run_folder, samples, machine))
+
+
+def _content(run_folder: Path, samples: Sequence[Sample], machine: Mapping[str, str]) -> dict[str, Any]:
+    metrics = collect_metrics(run_folder)
+    receipts = findings.receipts(run_folder)
+    sources = findings.source_totals(run_folder / "corpus")
+    rejected = findings.rejections(run_folder / "corpus")
+    compression = findings.compression(run_folder / "tokens")
+    curves = findings.curves(run_folder / "training")
+    resolved = read_json(run_folder / "training" / "resolved.json") or {}
+    gap = findings.gap(curves)
+    recipe = run_folder / "recipe.yaml"
+    return {
+        "name": run_folder.name,
+        "finished": receipts.get("evaluation", {}).get("finished", ""),
+        "metrics": metrics,
+        "verdict": verdict(metrics),
+        "gap": gap_sentence(gap) if gap else "",
+        "sources": sources,
+        "rejected": rejected,
+        "compression": compression,
+        "choices": choices(resolved.get("resolved", {}), resolved.get("measured", {})),
+        "stages": [(receipt["stage"], receipt.get("seconds", 0.0)) for receipt in receipts.values()],
+        "samples": _by_prompt(samples),
+        "recipe": recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
+        "machine": machine,
+        "charts": {
+            "perplexity": _perplexity_chart(metrics),
+            "sources": _sources_chart(sources),
+            "rejected": _rejected_chart(rejected),
+            "compression": _compression_chart(compression),
+            **_curve_charts(curves),
+        },
+    }
+
+
+def _by_prompt(samples: Iterable[Sample]) -> list[tuple[str, list[Sample]]]:
+    grouped: dict[str, list[Sample]] = {}
+    for sample in samples:
+        grouped.setdefault(sample["prompt"], []).append(sample)
+    return list(grouped.items())
+
+
+# --- charts --------------------------------------------------------------------------------------
+
+
+def _perplexity_chart(metrics: Mapping[str, float]) -> Markup:
+    rows = [
+        ("Unigram: each token by its frequency", "perplexity.unigram.test", False),
+        ("Bigram: Kneser-Ney, one token back", "perplexity.bigram.test", False),
+        ("This model", "perplexity.test", True),
+    ]
+    bars = [Bar(label, metrics[key], f"{metrics[key]:,.1f}", accent) for label, key, accent in rows]
+    return Markup(charts.bar_chart("Perplexity on test documents, lower is better", bars))
+
+
+def _sources_chart(sources: Sequence[findings.SourceTotals]) -> Markup:
+    bars = [Bar(row.name, row.bytes, size(row.bytes)) for row in sources if row.bytes]
+    return Markup(charts.bar_chart("Text kept, by source", _most(bars, size)))
+
+
+def _rejected_chart(rejected: Sequence[tuple[str, int]]) -> Markup:
+    bars = [Bar(reason, count, f"{count:,}") for reason, count in rejected]
+    return Markup(charts.bar_chart("Documents rejected, by reason", _most(bars, counted)) if bars else "")
+
+
+def _compression_chart(compression: Mapping[str, float]) -> Markup:
+    names = {"train": "Training documents", "valid": "Validation documents", "test": "Test documents"}
+    bars = [Bar(names.get(split, split), value, f"{value:.2f}", True) for split, value in compression.items()]
+    bars.append(Bar("GPT-2 on English web text, about", GPT2_BYTES_PER_TOKEN, f"{GPT2_BYTES_PER_TOKEN:.0f}"))
+    return Markup(charts.bar_chart("Bytes of text a token, higher is shorter", bars))
+
+
+def _curve_charts(curves: findings.Curves) -> dict[str, Markup]:
+    loss = [Series("training", curves.loss), Series("validation", curves.valid)]
+    rates = [Series(name, points) for name, points in curves.rates.items()]
+    pace = [Series("tokens a second", curves.pace)]
+    return {
+        "loss": Markup(charts.line_chart("Loss", loss, x_label="step", y_label="nats a token")),
+        "rates": Markup(
+            charts.line_chart("Learning rate", rates, x_label="step", y_label="per step", zero=True),
+        ),
+        "pace": Markup(charts.line_chart("Throughput", pace, x_label="step", y_label="tokens a second", zero=True)),
+    }
+
+
+def _most(bars: Sequence[Bar], shown: Any) -> list[Bar]:
+    """The longest bars, and one for all the rest."""
+    if len(bars) <= MOST_BARS:
+        return list(bars)
+    rest = sum(bar.value for bar in bars[MOST_BARS - 1 :])
+    return [*bars[: MOST_BARS - 1], Bar(f"{len(bars) - MOST_BARS + 1} others", rest, shown(rest))]

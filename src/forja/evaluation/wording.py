@@ -1,0 +1,129 @@
+"""How the report says things: figures as people write them, and sentences on what figures mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from forja.evaluation.findings import Gap
+from forja.progress import duration
+
+
+class Choice(NamedTuple):
+    """A setting, what it came to, and what was measured for it."""
+
+    setting: str
+    chosen: str
+    measured: str
+
+
+def counted(value: float) -> str:
+    """12,345"""
+    return f"{value:,.0f}"
+
+
+def short(value: float) -> str:
+    """12.3 M"""
+    for scale, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if value >= scale:
+            return f"{value / scale:.3g} {unit}"
+    return f"{value:.3g}"
+
+
+def size(value: float) -> str:
+    """Bytes: 12.3 MB, in powers of ten."""
+    for scale, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if value >= scale:
+            return f"{value / scale:,.3g} {unit}" if value < 1000 * scale else f"{value / scale:,.0f} {unit}"
+    return f"{value:.0f} bytes"
+
+
+def decimal(value: float, digits: int = 2) -> str:
+    return f"{value:,.{digits}f}"
+
+
+FILTERS: dict[str, Callable[..., str]] = {
+    "counted": counted,
+    "short": short,
+    "size": size,
+    "decimal": decimal,
+    "duration": duration,
+}
+
+
+def verdict(metrics: Mapping[str, float]) -> str:
+    """What the perplexity means, in the terms of the two models that only count."""
+    model, bigram, unigram = (metrics[f"perplexity.{name}"] for name in ("test", "bigram.test", "unigram.test"))
+    meaning = (
+        f"On documents that it never saw, the model is as unsure of each next token as if it had to choose "
+        f"among {model:,.1f} equally likely ones. Knowing only how frequent each token is leaves {unigram:,.1f}; "
+        f"knowing the token before as well (interpolated Kneser-Ney) leaves {bigram:,.1f}."
+    )
+    if model >= bigram:
+        return f"{meaning} So it has not yet learned more than counting pairs tells: train it longer, or on more text."
+    times = f"{bigram / model:.1f} times fewer"
+    if model > bigram / 2:
+        return f"{meaning} So it has learned more than counting pairs tells: it is left with {times}."
+    return f"{meaning} The model is left with {times}: it draws on much more than the token before."
+
+
+def gap_sentence(gap: Gap) -> str:
+    """What the difference between training and validation loss means."""
+    apart = gap.valid - gap.train
+    told = (
+        f"The weights kept are those of step {gap.step:,}: there the validation loss was {gap.valid:.3f} nats a token, "
+        f"and {gap.train:.3f} in training just before"
+    )
+    if apart > 0.3:
+        return (
+            f"{told}. The gap of {apart:.2f} says that the model partly remembers its training text: more text helps."
+        )
+    if apart > 0.1:
+        return f"{told}. The gap of {apart:.2f} is moderate."
+    if apart > -0.1:
+        return f"{told}. They agree, so more training or a larger model would still pay."
+    return f"{told}. Validation is the easier text here, by {-apart:.2f}."
+
+
+# --- what every `auto` came to ---------------------------------------------------------------
+
+
+def choices(resolved: Mapping[str, Any], measured: Mapping[str, Any]) -> list[Choice]:
+    """A row for each setting that was resolved, with its measurement in words."""
+    rows = [
+        Choice(name.replace("_", "-"), _value(value), _measurement(name, resolved, measured))
+        for name, value in resolved.items()
+    ]
+    told = {"precision", "compile", "steps", "step_seconds", *resolved}
+    rows += [Choice(name.replace("_", "-"), "", _plain(value)) for name, value in measured.items() if name not in told]
+    return rows
+
+
+def _measurement(name: str, resolved: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
+    found = measured.get(name)
+    step = measured.get("step_seconds")
+    if name == "precision" and isinstance(found, Mapping) and isinstance(found.get("gflops"), Mapping):
+        rates = (f"{kind} {f'{rate:,.0f}' if rate else 'far slower'}" for kind, rate in found["gflops"].items())
+        return f"GFLOP/s of this model's products: {', '.join(rates)}"
+    if name == "compile" and isinstance(found, Mapping) and step is not None and "step_seconds" in found:
+        return (
+            f"a step took {step:.3f} s as written, {found['step_seconds']:.3f} s compiled; "
+            f"compiling took {found.get('seconds', 0):.0f} s"
+        )
+    if name == "steps" and step is not None:
+        return f"a step took {step:.3f} s when measured"
+    return _plain(found) if found is not None else ""
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{str(key).replace('_', ' ')} {_plain(member)}" for key, member in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_plain, value))
+    return f"{value:,.4g}" if isinstance(value, float) else _value(value)

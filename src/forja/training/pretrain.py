@@ -1,0 +1,172 @@
+"""The pretraining stage: from a recipe's sections to the one loop, and the figures of what came out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from forja.errors import ForjaError
+from forja.models.presets import resolve_config
+from forja.models.transformer import Transformer
+from forja.progress import say
+from forja.recipe import ModelSection, TrainingSection
+from forja.run import read_json, write_json_atomic
+from forja.tokens.loader import Batches, TokenSplit, read_slots
+from forja.training.checkpoints import checkpoint_folder
+from forja.training.compilation import compile_model
+from forja.training.logbook import log_totals
+from forja.training.loop import CHECKPOINTS, LOG, Pace, Progress, Validate, mean_loss, train
+from forja.training.machine import keep_memory, peak_memory
+from forja.training.objectives import next_token
+from forja.training.optimizers import build_optimizer
+from forja.training.resolve import optimizer_settings, resolved_once
+from forja.training.rules import MeanGradient, micro_batches
+from forja.training.schedules import schedule
+from forja.training.strategy import strategy_here
+
+RESULT = Path("training") / "result.json"
+RESOLVED = Path("training") / "resolved.json"
+
+
+@dataclass(frozen=True)
+class TrainingFigures:
+    """What training came to. seconds: of steps alone, resumes included; valid_loss: the best, nats a token."""
+
+    parameters: int
+    steps: int
+    tokens: int
+    seconds: float
+    validation_seconds: float
+    tokens_per_second: float
+    gflops_per_second: float
+    peak_memory_bytes: int
+    best_step: int
+    valid_loss: float | None
+    stopped_early: bool
+    resolved: dict[str, Any]
+    measured: dict[str, Any]
+
+
+def pretrain(
+    section: TrainingSection, model_section: ModelSection, tokens_folder: Path, workspace: Path, *, seed: int
+) -> TrainingFigures:
+    """Train from `tokens_folder`, going on from whatever `workspace` holds of the same plan.
+
+    Writes workspace/training/{resolved.json, log.jsonl, result.json} and workspace/checkpoints/.
+    Raises ForjaError for too little text, a loss that is not finite, or a disk that refuses.
+    """
+    keep_memory()
+    split = TokenSplit.open(tokens_folder, "train")
+    _require_sequences(split, section.batch, tokens_folder)
+    model = Transformer(resolve_config(model_section, vocabulary=split.vocabulary, context=split.context))
+    model.init_weights(seed)
+    batches = Batches(split, batch_size=section.batch, seed=seed)
+
+    strategy = strategy_here("fp32")
+    (workspace / "training").mkdir(parents=True, exist_ok=True)
+    known = workspace / RESOLVED
+    if strategy.rank == 0:
+        resolved_once(known, section, model, batches, split.sequences, strategy.world)
+    strategy.wait_for_all()
+    resolved, measured = resolved_once(known, section, model, batches, split.sequences, strategy.world)
+
+    torch.set_num_threads(resolved.threads)
+    strategy.precision = resolved.precision
+    model.use_attention(resolved.attention)
+    if resolved.compile:
+        compile_model(model)
+    shape = section.schedule
+    at = train(
+        model,
+        batches,
+        next_token,
+        MeanGradient(resolved.micro_batch, section.optimizer.clip),
+        build_optimizer(model, optimizer_settings(section.optimizer)),
+        schedule(shape.kind, resolved.steps, warmup=shape.warmup, decay=shape.decay, floor=shape.floor),
+        strategy,
+        workspace,
+        pace=Pace(
+            steps=resolved.steps,
+            valid_every=section.valid_every,
+            checkpoint_every=section.checkpoint_every,
+            keep_last=section.keep_last,
+            patience=section.patience,
+            min_delta=section.min_delta,
+        ),
+        validate=_validation(tokens_folder, section.valid_sequences, resolved.micro_batch),
+        seed=seed,
+        description=asdict(model.config),
+    )
+    if strategy.rank == 0:
+        _write_result(workspace, at)
+    return _figures(model, at, workspace, asdict(resolved), measured)
+
+
+def best_checkpoint(folder: Path) -> Path:
+    """The checkpoint with the best weights, of a run or a workspace. Raises ForjaError before training is done."""
+    result = read_json(folder / RESULT)
+    if result is None:
+        raise ForjaError("no training has finished here.", where=str(folder), fix="Run the pretrain stage.")
+    return folder / str(result["best"])
+
+
+def _require_sequences(split: TokenSplit, batch: int, tokens_folder: Path) -> None:
+    if split.sequences == 0:
+        raise ForjaError(
+            f"the training text is {split.tokens:,} tokens, less than one sequence of {split.context + 1}.",
+            where=str(tokens_folder),
+            fix="Add sources to the recipe, or lower tokens.context.",
+        )
+    if split.sequences < batch:
+        say(f"  the training text is only {split.sequences:,} sequences, fewer than a batch of {batch}")
+
+
+def _validation(tokens_folder: Path, sequences: int, micro_batch: int) -> Validate | None:
+    """The mean loss over slots spread evenly over the validation split, always the same."""
+    split = TokenSplit.open(tokens_folder, "valid")
+    if split.sequences == 0:
+        say("  the validation split is smaller than one sequence: training runs without validation")
+        return None
+    count = min(sequences, split.sequences)
+    slots = np.arange(count, dtype=np.int64) * split.sequences // count
+    return mean_loss(next_token, list(micro_batches(read_slots(split, slots), micro_batch)))
+
+
+def _write_result(workspace: Path, at: Progress) -> None:
+    best = at.best_step if at.best_step >= 0 else at.step
+    write_json_atomic(
+        workspace / RESULT,
+        {
+            "best": checkpoint_folder(CHECKPOINTS, best).as_posix(),
+            "best_step": best,
+            "valid_loss": at.best_loss if math.isfinite(at.best_loss) else None,
+            "steps": at.step,
+            "stopped_early": at.stopped_early,
+        },
+    )
+
+
+def _figures(
+    model: Transformer, at: Progress, workspace: Path, resolved: dict[str, Any], measured: dict[str, Any]
+) -> TrainingFigures:
+    totals = log_totals(workspace / LOG)
+    return TrainingFigures(
+        parameters=model.num_parameters(),
+        steps=at.step,
+        tokens=totals.tokens,
+        seconds=round(totals.seconds, 3),
+        validation_seconds=round(totals.validation_seconds, 3),
+        tokens_per_second=round(totals.tokens_per_second, 1),
+        gflops_per_second=round(totals.tokens_per_second * model.flops_per_token() / 1e9, 1),
+        peak_memory_bytes=max(totals.peak_memory_bytes, peak_memory()),
+        best_step=at.best_step if at.best_step >= 0 else at.step,
+        valid_loss=at.best_loss if math.isfinite(at.best_loss) else None,
+        stopped_early=at.stopped_early,
+        resolved=resolved,
+        measured=measured,
+    )

@@ -1,0 +1,176 @@
+"""Exported folders give Forja's logits to people who have no Forja, and come back unchanged."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from forja.errors import ForjaError
+from forja.models.hub import export_model, load_folder, load_model, load_run_model, save_model
+from forja.models.presets import resolve_config
+from forja.models.transformer import Transformer
+from forja.recipe import ModelSection, TokenizerSection
+from forja.tokens.bpe import train_tokenizer
+from made import sentences, write_documents
+
+TOLERANCE = 1e-4
+VARIANTS = {
+    "gpt2": {"preset": "gpt2"},
+    "modern": {"preset": "modern"},
+    "modern-grouped": {"preset": "modern", "kv_heads": 2},
+    "modern-untied": {"preset": "modern", "tie_embeddings": False, "head_width": 24},
+}
+
+
+def random_model(**keys: object) -> Transformer:
+    """A small model all of whose weights are random, norms and biases too."""
+    section = ModelSection.model_validate({"layers": 2, "heads": 4, "width": 64, **keys})
+    model = Transformer(resolve_config(section, vocabulary=600, context=32))
+    source = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0, 0.15, generator=source)
+            if parameter.dim() == 1:
+                parameter.add_(1.0)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    write_documents(folder / "corpus", [sentences(seed, 20) for seed in range(40)])
+    (folder / "tokenizer").mkdir()
+    train_tokenizer(TokenizerSection(vocabulary=512), folder / "corpus", folder / "tokenizer")
+    return folder / "tokenizer"
+
+
+@pytest.fixture
+def tokens() -> torch.Tensor:
+    return torch.randint(0, 600, (2, 32), generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_standard_class_gives_the_same_logits_and_gradients(
+    name: str, tokens: torch.Tensor, tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    ours = random_model(**VARIANTS[name])
+    figures = export_model(ours, tokenizer_folder, tmp_path)
+    assert figures.standard
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert type(theirs).__name__ == figures.architecture
+    assert theirs.num_parameters() == ours.num_parameters()
+    mine = ours.logits(ours(tokens))
+    other = theirs(tokens).logits
+    assert (mine - other).abs().max() < TOLERANCE
+    for logits in (mine, other):
+        torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten()).backward()
+    embedding = theirs.get_input_embeddings().weight.grad
+    assert (ours.embedding.weight.grad - embedding).abs().max() < TOLERANCE
+
+
+def test_the_folder_loads_where_forja_cannot_be_imported(
+    tokens: torch.Tensor, tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    ours = random_model(preset="modern")
+    export_model(ours, tokenizer_folder, tmp_path)
+    save_file({"tokens": tokens}, tmp_path / "tokens.st")
+    script = f"""
+import sys
+sys.modules["forja"] = None
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+model = AutoModelForCausalLM.from_pretrained({str(tmp_path)!r})
+logits = model(load_file({str(tmp_path / "tokens.st")!r})["tokens"]).logits
+save_file({{"logits": logits.detach()}}, {str(tmp_path / "logits.st")!r})
+tokenizer = AutoTokenizer.from_pretrained({str(tmp_path)!r})
+assert tokenizer.decode(tokenizer.encode("The server, 7.")) == "The server, 7."
+assert tokenizer.eos_token_id == 0 and tokenizer.pad_token_id == 1
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+    other = load_file(tmp_path / "logits.st")["logits"]
+    assert (ours.logits(ours(tokens)) - other).abs().max() < TOLERANCE
+
+
+@pytest.mark.parametrize("name", [*VARIANTS, "mixed"])
+def test_import_undoes_export(name: str, tokens: torch.Tensor, tokenizer_folder: Path, tmp_path: Path) -> None:
+    ours = random_model(**VARIANTS.get(name, {"preset": "gpt2", "positions": "rope", "activation": "relu2"}))
+    export_model(ours, tokenizer_folder, tmp_path)
+    back = load_folder(tmp_path)
+    assert dataclasses.replace(back.config, rope_theta=0) == dataclasses.replace(ours.config, rope_theta=0)
+    assert all(torch.equal(value, back.state_dict()[name]) for name, value in ours.state_dict().items())
+
+
+def test_a_mixture_no_standard_class_has_says_so_and_loads_with_forja(
+    tokens: torch.Tensor, tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    import forja.models.hf  # noqa: F401
+
+    ours = random_model(preset="modern", activation="relu2")
+    figures = export_model(ours, tokenizer_folder, tmp_path)
+    assert not figures.standard
+    assert "forja" in figures.note
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    assert (ours.logits(ours(tokens)) - theirs(tokens).logits).abs().max() < TOLERANCE
+    made = theirs.generate(tokens[:1, :4], max_new_tokens=5, do_sample=False, eos_token_id=None, pad_token_id=1)
+    assert made.shape == (1, 9)
+
+
+def test_exporting_twice_gives_the_same_bytes(tokenizer_folder: Path, tmp_path: Path) -> None:
+    ours = random_model(preset="modern")
+    for place in ("a", "b"):
+        export_model(ours, tokenizer_folder, tmp_path / place)
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+def test_forjas_own_form_round_trips(tmp_path: Path) -> None:
+    ours = random_model(preset="gpt2")
+    save_model(ours, tmp_path)
+    back = load_model(tmp_path)
+    assert back.config == ours.config
+    assert all(torch.equal(value, back.state_dict()[name]) for name, value in ours.state_dict().items())
+
+
+def test_pickled_weights_are_refused(tokenizer_folder: Path, tmp_path: Path) -> None:
+    export_model(random_model(preset="gpt2"), tokenizer_folder, tmp_path)
+    (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
+    with pytest.raises(ForjaError, match="pickled"):
+        load_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [("model_type", "mamba", "model type"), ("activation_function", "relu", "relu"), ("n_embd", 128, "do not fit")],
+)
+def test_a_foreign_folder_is_refused_with_a_reason(
+    key: str, value: object, said: str, tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    export_model(random_model(preset="gpt2"), tokenizer_folder, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, key: value}))
+    with pytest.raises(ForjaError, match=said):
+        load_folder(tmp_path)
+
+
+def test_truncated_weights_are_a_sentence(tokenizer_folder: Path, tmp_path: Path) -> None:
+    export_model(random_model(preset="gpt2"), tokenizer_folder, tmp_path)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ForjaError, match="cannot be read"):
+        load_folder(tmp_path)
+
+
+def test_a_run_without_a_model_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ForjaError, match="no model yet"):
+        load_run_model(tmp_path)
