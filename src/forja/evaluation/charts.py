@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 
-WIDTH, HEIGHT = 420, 250
-LEFT, RIGHT, TOP, BOTTOM = 50, 12, 12, 40
+WIDTH, HEIGHT = 420, 262
+LEFT, RIGHT, TOP, BOTTOM = 52, 12, 30, 40
 MOST_POINTS, MOST_HINTS = 240, 48
 ROW = 38
 
@@ -135,7 +135,7 @@ def _grid(across: Axis, up: Axis, x_label: str, y_label: str) -> str:
         parts.append(f'<text x="{_n(shift)}" y="{bottom + 17}" text-anchor="{anchor}">{_tick(tick)}</text>')
     parts.append(f'<line class="axis" x1="{LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
     parts.append(f'<text class="name" x="{right}" y="{HEIGHT - 6}" text-anchor="end">{escape(x_label)}</text>')
-    parts.append(f'<text class="name" x="{LEFT + 6}" y="{TOP + 9}">{escape(y_label)}</text>')
+    parts.append(f'<text class="name" x="2" y="13">{escape(y_label)}</text>')
     return "\n".join(parts)
 
 
@@ -161,8 +161,8 @@ def _hints(index: int, one: Series, points: Sequence[Point], across: Axis, up: A
 def _bar_row(row: int, bar: Bar, length: float) -> str:
     top = ROW * row
     style = "bar accent" if bar.accent else "bar"
-    # About 6.4 units a character at this size; a longer label would run into the figure.
-    room = int((WIDTH - 24) / 6.6) - len(bar.shown)
+    # Up to 8.2 units a character in wide typefaces; a longer label would run into the figure.
+    room = int((WIDTH - 8) / 8.2) - len(bar.shown)
     label = bar.label if len(bar.label) <= room else bar.label[: max(1, room - 1)] + "…"
     return (
         f"<g><title>{escape(bar.label)}: {escape(bar.shown)}</title>"

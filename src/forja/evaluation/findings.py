@@ -67,7 +67,7 @@ def source_totals(corpus_folder: Path) -> list[SourceTotals]:
                 totals[1] += size or 0
     rejected = _counts(corpus_folder, "source")
     names = {**kept, **{name: [0, 0] for name in rejected if name not in kept}}
-    rows = [SourceTotals(name, *totals, rejected.get(name, 0)) for name, totals in names.items()]
+    rows = [SourceTotals(name, count, size, rejected.get(name, 0)) for name, (count, size) in names.items()]
     return sorted(rows, key=lambda row: (-row.bytes, row.name))
 
 

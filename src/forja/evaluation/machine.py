@@ -26,11 +26,11 @@ def machine_description() -> dict[str, str]:
     }
     features = _features()
     if features:
-        described["Matrix instructions"] = features
+        described["Instructions"] = features
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         described["Accelerator"] = f"{len(names)} × {names[0]}" if len(names) > 1 else names[0]
-    described["System"] = f"{platform.system()} {platform.release()}, {platform.machine()}"
+    described["System"] = f"{platform.system()} {platform.release().split('-')[0]}, {platform.machine()}"
     described["Python"] = platform.python_version()
     described["Forja"] = __version__
     return described | {name: version for name in LIBRARIES if (version := _version(name))}

@@ -42,7 +42,9 @@ def collect_metrics(run_folder: Path) -> dict[str, float]:
     for folder in STAGE_FOLDERS:
         receipt = read_json(run_folder / folder / "receipt.json")
         if receipt is not None:
-            metrics.update(_flat(receipt["figures"], folder))
+            # How an `auto` was measured is in the receipt and the report; it is not a figure of the run.
+            figures = {key: value for key, value in receipt["figures"].items() if key != "measured"}
+            metrics.update(_flat(figures, folder))
             if "seconds" in receipt:
                 metrics[f"stage.{receipt['stage']}.seconds"] = receipt["seconds"]
     metrics.update(_training(run_folder, metrics))

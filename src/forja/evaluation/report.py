@@ -21,7 +21,7 @@ from forja.evaluation.wording import FILTERS, choices, counted, gap_sentence, si
 from forja.models.transformer import Transformer
 from forja.progress import progress
 from forja.recipe import ReportSection
-from forja.run import read_json, write_json_atomic, write_text_atomic
+from forja.run import write_json_atomic, write_text_atomic
 from forja.tokens.bpe import Tokenizer
 
 GPT2_BYTES_PER_TOKEN = 4.0
@@ -102,7 +102,7 @@ def _content(run_folder: Path, samples: Sequence[Sample], machine: Mapping[str, 
     rejected = findings.rejections(run_folder / "corpus")
     compression = findings.compression(run_folder / "tokens")
     curves = findings.curves(run_folder / "training")
-    resolved = read_json(run_folder / "training" / "resolved.json") or {}
+    trained = receipts.get("training", {"figures": {}})
     gap = findings.gap(curves)
     recipe = run_folder / "recipe.yaml"
     return {
@@ -114,7 +114,7 @@ def _content(run_folder: Path, samples: Sequence[Sample], machine: Mapping[str, 
         "sources": sources,
         "rejected": rejected,
         "compression": compression,
-        "choices": choices(resolved.get("resolved", {}), resolved.get("measured", {})),
+        "choices": choices(trained.get("resolved", {}), trained["figures"].get("measured", {})),
         "stages": [(receipt["stage"], receipt.get("seconds", 0.0)) for receipt in receipts.values()],
         "samples": _by_prompt(samples),
         "recipe": recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
@@ -163,7 +163,7 @@ def _compression_chart(compression: Mapping[str, float]) -> Markup:
     names = {"train": "Training documents", "valid": "Validation documents", "test": "Test documents"}
     bars = [Bar(names.get(split, split), value, f"{value:.2f}", True) for split, value in compression.items()]
     bars.append(Bar("GPT-2 on English web text, about", GPT2_BYTES_PER_TOKEN, f"{GPT2_BYTES_PER_TOKEN:.0f}"))
-    return Markup(charts.bar_chart("Bytes of text a token, higher is shorter", bars))
+    return Markup(charts.bar_chart("Bytes of text a token", bars))
 
 
 def _curve_charts(curves: findings.Curves) -> dict[str, Markup]:

@@ -123,7 +123,14 @@ def _value(value: Any) -> str:
 
 def _plain(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{str(key).replace('_', ' ')} {_plain(member)}" for key, member in value.items())
+        return ", ".join(_pair(str(key), member) for key, member in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(map(_plain, value))
     return f"{value:,.4g}" if isinstance(value, float) else _value(value)
+
+
+def _pair(key: str, value: Any) -> str:
+    name, _, unit = key.rpartition("_")
+    if name and unit in ("ms", "seconds"):
+        return f"{name.replace('_', ' ')} {_plain(value)} {unit}"
+    return f"{key.replace('_', ' ')} {_plain(value)}"

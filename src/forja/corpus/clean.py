@@ -1,0 +1,68 @@
+"""Bytes to clean text: decoding, HTML to text, Unicode normalisation, and whitespace."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# Control characters but newline and tab, the byte-order mark, and the replacement character's lone surrogates.
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufeff\ud800-\udfff]")
+LINE_ENDS = re.compile(r"\r\n?|\u2028|\u2029|\x85")
+TRAILING = re.compile(r"[ \t]+$", re.MULTILINE)
+BLANK_LINES = re.compile(r"\n{4,}")
+MOJIBAKE = re.compile(r"[ÂÃâ][\x80-\xbf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]")
+BINARY_SHARE = 0.02
+"""A share of control bytes from which a file is no text."""
+
+
+def looks_binary(head: bytes) -> bool:
+    """Whether the first bytes of a file are not text in any encoding known here."""
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return False
+    if b"\0" in head:
+        return True
+    control = sum(byte < 9 or (13 < byte < 32 and byte != 27) for byte in head)
+    return control > BINARY_SHARE * max(1, len(head))
+
+
+def decode(raw: bytes) -> str | None:
+    """Text of a file, in UTF-8 or the encoding it appears to be in; None where it is no text."""
+    if looks_binary(raw[:4096]):
+        return None
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "utf-16"
+    else:
+        try:
+            return raw.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            from resiliparse.parse.encoding import detect_encoding
+
+            encoding = detect_encoding(raw) or "latin-1"
+    try:
+        text = raw.decode(encoding)
+    except (UnicodeDecodeError, LookupError):
+        return None
+    odd = sum(character.isprintable() or character.isspace() for character in text[:4096])
+    return text if odd >= 0.95 * len(text[:4096]) else None
+
+
+def html_to_text(html: str) -> str:
+    """The main text of a page: navigation and boilerplate left out, preformatted blocks kept."""
+    from resiliparse.extract.html2text import extract_plain_text
+
+    text: str = extract_plain_text(html, main_content=True, preserve_formatting=True, alt_texts=False, links=False)
+    if len(text) < 200:
+        # Short pages have no part that looks like an article: better all than nothing.
+        text = extract_plain_text(html, main_content=False, preserve_formatting=True, alt_texts=False, links=False)
+    return text
+
+
+def clean(text: str) -> str:
+    """NFC, \\n line ends, no control characters, no trailing blanks, repaired mojibake. Idempotent."""
+    if MOJIBAKE.search(text):
+        import ftfy
+
+        text = ftfy.fix_encoding(text)
+    text = CONTROL.sub("", LINE_ENDS.sub("\n", text))
+    text = unicodedata.normalize("NFC", text)
+    return BLANK_LINES.sub("\n\n\n", TRAILING.sub("", text)).strip()

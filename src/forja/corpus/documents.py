@@ -1,0 +1,99 @@
+"""Documents at rest: the columns, the ids, and Parquet files sorted by id."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+DOCUMENTS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("text", pa.string()),
+        ("source", pa.string()),
+        ("origin", pa.string()),
+        ("licence", pa.string()),
+        ("date", pa.string()),
+        ("lang", pa.string()),
+        ("author", pa.string()),
+        ("subjects", pa.list_(pa.string())),
+        ("meta", pa.string()),
+    ]
+)
+REJECTED = pa.schema(
+    [
+        ("id", pa.string()),
+        ("source", pa.string()),
+        ("origin", pa.string()),
+        ("reason", pa.string()),
+        ("duplicate_of", pa.string()),
+        ("meta", pa.string()),
+    ]
+)
+FILE_BYTES = 256 * 2**20
+"""Text a file holds, about."""
+GROUP_ROWS = 1024
+
+Row = dict[str, Any]
+
+
+def document_id(source: str, origin: str, raw: bytes) -> str:
+    """32 hexadecimal digits that depend on the source's name, the relative origin and the raw record alone, so
+    that no change of the cleaning changes them."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in (source.encode(), origin.encode(), raw):
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return digest.hexdigest()
+
+
+class RowWriter:
+    """Rows into numbered Parquet files `<prefix>-00000.parquet`, a new one every FILE_BYTES of text."""
+
+    def __init__(self, folder: Path, prefix: str, schema: pa.Schema) -> None:
+        self.folder, self.prefix, self.schema = folder, prefix, schema
+        self._number = 0
+        self._bytes = 0
+        self._rows: list[Row] = []
+        self._file: pq.ParquetWriter | None = None
+
+    def add(self, row: Row) -> None:
+        self._rows.append(row)
+        self._bytes += len(row.get("text") or "")
+        if len(self._rows) >= GROUP_ROWS:
+            self._flush()
+        if self._bytes >= FILE_BYTES:
+            self._end_file()
+
+    def close(self) -> None:
+        """Write what is left; there is always at least one file, empty or not."""
+        if self._rows or self._number == 0:
+            self._flush()
+        self._end_file()
+
+    def _flush(self) -> None:
+        if self._file is None:
+            path = self.folder / f"{self.prefix}-{self._number:05d}.parquet"
+            self._file = pq.ParquetWriter(path, self.schema, compression="zstd")
+        self._file.write_table(pa.Table.from_pylist(self._rows, schema=self.schema))
+        self._rows = []
+
+    def _end_file(self) -> None:
+        if self._rows:
+            self._flush()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+            self._number += 1
+            self._bytes = 0
+
+
+def read_rows(paths: Iterable[Path], columns: list[str] | None = None) -> Iterator[Row]:
+    """Rows of Parquet files, one after the other."""
+    for path in paths:
+        for batch in pq.ParquetFile(path).iter_batches(batch_size=GROUP_ROWS, columns=columns):
+            yield from batch.to_pylist()

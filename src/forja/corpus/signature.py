@@ -1,0 +1,46 @@
+"""A quick look at what a recipe's sources name, by size and time alone, so that a run can tell in
+a moment whether its inputs are still the ones it was built from."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Any
+
+from forja.recipe import CorpusSection, Source
+
+
+def source_signature(section: CorpusSection, base_folder: Path) -> list[dict[str, Any]]:
+    """One entry a source: files with size in bytes and modification time, or versions of what is documented."""
+    return [{"source": source.label, **_signature(source, base_folder)} for source in section.sources]
+
+
+def _signature(source: Source, base_folder: Path) -> dict[str, Any]:
+    if source.kind == "local-docs":
+        return _local_docs()
+    if source.dataset is not None:
+        folder = base_folder / Path(source.dataset).expanduser()
+        return {"files": _files(folder)} if folder.is_dir() else {"dataset": source.dataset}
+    return {"files": _files(base_folder / Path(source.path or "").expanduser())}
+
+
+def _files(top: Path) -> list[tuple[str, int, int]]:
+    from forja.corpus.sources.files import find_files
+
+    files = find_files(top) if top.is_dir() else [top] if top.exists() else []
+    known = []
+    for path in files:
+        stat = path.stat()
+        known.append((path.relative_to(top).as_posix(), stat.st_size, stat.st_mtime_ns))
+    return known
+
+
+def _local_docs() -> dict[str, Any]:
+    from forja.corpus.sources.local_docs import MANUALS, SECTIONS, needed_distributions
+
+    manuals = (MANUALS / section for section in SECTIONS)
+    return {
+        "python": platform.python_version(),
+        "packages": {found.metadata["Name"]: found.version for found in needed_distributions()},
+        "manuals": {folder.name: folder.stat().st_mtime_ns for folder in manuals if folder.is_dir()},
+    }

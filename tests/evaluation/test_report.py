@@ -1,0 +1,235 @@
+"""The report: complete, offline, safe to open, and readable on a phone; and the figures it rests on."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from forja.errors import ForjaError
+from forja.evaluation import findings
+from forja.evaluation.machine import machine_description
+from forja.evaluation.metrics import PROMISED, collect_metrics
+from forja.evaluation.report import draw_samples, write_report
+from forja.evaluation.wording import choices, gap_sentence, size, verdict
+from forja.recipe import ReportSection
+
+HOSTILE = "</pre><script>fetch('https://example.com')</script><img src=https://example.com/x.png onerror=alert(1)>"
+MACHINE = {"Processor": "A <processor> of 2 cores", "Memory": "8.0 GiB"}
+RESOLVED = {
+    "threads": 2,
+    "precision": "bf16",
+    "micro_batch": 16,
+    "compile": False,
+    "steps": 400,
+    "attention": "blocked",
+}
+MEASURED = {
+    "precision": {"gflops": {"fp32": 180.0, "bf16": 1900.0, "fp16": None}},
+    "attention": {"fused_ms": 9.1, "blocked_ms": 6.2},
+    "step_seconds": 0.41,
+    "compile": {"seconds": 38.0, "step_seconds": 0.39},
+}
+
+
+def write_receipt(run: Path, folder: str, stage: str, figures: dict[str, Any], **more: Any) -> None:
+    (run / folder).mkdir(parents=True, exist_ok=True)
+    receipt = {"stage": stage, "figures": figures, "outputs": {}, "seconds": 12.5, **more}
+    receipt["finished"] = "2030-01-02T03:04:05Z"
+    (run / folder / "receipt.json").write_text(json.dumps(receipt))
+
+
+def write_corpus(run: Path, sources: dict[str, int], reasons: dict[str, int]) -> None:
+    """`sources`: documents by source; `reasons`: rejected documents by reason, all of the first source."""
+    rows = [(name, f"A document of {name}. " * (3 + number % 7)) for name, n in sources.items() for number in range(n)]
+    kept = pa.table({"source": [name for name, _ in rows], "text": [text for _, text in rows]})
+    why = [reason for reason, count in reasons.items() for _ in range(count)]
+    pq.write_table(kept, run / "corpus" / "documents-00000.parquet")
+    pq.write_table(
+        pa.table({"source": [next(iter(sources))] * len(why), "reason": why}), run / "corpus" / "rejected-00000.parquet"
+    )
+
+
+def write_log(run: Path, steps: int) -> None:
+    lines = []
+    for step in range(1, steps + 1):
+        loss = 3.1 + 6 * math.exp(-step / 60) + 0.08 * math.sin(step * 1.7)
+        lr = 5e-4 * min(1, step / 20) * (0.55 + 0.45 * math.cos(math.pi * step / steps))
+        pace = 9800 + 300 * math.sin(step)
+        line = {"step": step, "loss": loss, "lr": lr, "rates": {"adamw": lr, "muon": 8 * lr}, "tokens": 4096}
+        lines.append({**line, "seconds": 4096 / pace, "tokens_per_second": pace})
+        if step % 50 == 0:
+            valid = 3.3 + 6 * math.exp(-step / 60)
+            lines.append({"step": step, "valid_loss": valid, "seconds": 0.2, "peak_memory_bytes": 900_000_000})
+    (run / "training" / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def write_run(run: Path, sources: dict[str, int], reasons: dict[str, int], steps: int = 400) -> Path:
+    """A run folder as the stages leave it, without model and tokens, which the report does not read."""
+    documents = sum(sources.values())
+    write_receipt(
+        run, "corpus", "corpus", {"documents": {"kept": documents}, "bytes": {"kept": 70 * documents, "read": 10**9}}
+    )
+    write_receipt(run, "tokenizer", "tokenizer", {"vocabulary": 8192, "bytes_per_token": 3.61})
+    write_receipt(run, "tokens", "tokens", {"dtype": "uint16"})
+    write_receipt(run, "training", "pretrain", {"parameters": 13_900_000, "measured": MEASURED}, resolved=RESOLVED)
+    write_receipt(run, "model", "export", {"architecture": "Qwen3ForCausalLM"})
+    write_receipt(run, "evaluation", "evaluate", {})
+    write_corpus(run, sources, reasons)
+    write_log(run, steps)
+    split = {"tokens": 3_000_001, "documents": 9_000, "bytes": 10_800_000, "sequences": 11_000}
+    held = {"tokens": 30_001, "documents": 90, "bytes": 103_000, "sequences": 110}
+    meta = {"splits": {"train": split, "valid": held, "test": held}}
+    (run / "tokens" / "meta.json").write_text(json.dumps(meta))
+    figures = {"perplexity": 31.4, "bits_per_byte": 1.378, "unigram": 702.9, "bigram": 121.6}
+    figures |= {"tokens": 30_000, "bytes": 103_000, "documents": 90}
+    (run / "evaluation" / "perplexity.json").write_text(
+        json.dumps({"valid": {**figures, "perplexity": 30.2}, "test": figures})
+    )
+    (run / "recipe.yaml").write_text("name: made\ncorpus:\n  sources:\n    - path: '<b>bold</b>'\n")
+    return run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return write_run(
+        tmp_path / "made", {"python-docs": 40, "<i>manuals</i>": 12}, {"exact-duplicate": 5, "too-short": 2}
+    )
+
+
+SAMPLES = [
+    {"prompt": "The function", "temperature": 0.0, "text": " returns the value."},
+    {"prompt": "The function", "temperature": 0.9, "text": HOSTILE},
+]
+
+
+class Page(HTMLParser):
+    """Elements, the addresses they name, and the text of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.words: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "action", "srcset")]
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+
+def test_the_report_tells_everything_that_it_promises(run: Path) -> None:
+    text = Page(write_report(run, SAMPLES, MACHINE).read_text()).text
+    for expected in (
+        "31.4", "1.378", "121.6", "702.9",  # perplexity, bits per byte, bigram, unigram
+        "python-docs", "exact-duplicate", "too-short",  # what went in
+        "3.61", "GPT-2",  # the tokenizer
+        "validation", "Learning rate", "Throughput",  # curves
+        "bf16 1,900", "fp16 far slower", "0.390 s compiled",  # what was measured
+        "The function", "returns the value.", "temperature 0.9",  # samples
+        "A <processor> of 2 cores", "<b>bold</b>",  # machine and recipe
+    ):  # fmt: skip
+        assert expected in text, expected
+
+
+def test_nothing_in_the_report_is_loaded_from_anywhere(run: Path) -> None:
+    page = Page(write_report(run, SAMPLES, MACHINE).read_text())
+    assert all(address.startswith("#") or address == "data:," for address in page.addresses)
+    assert not {"script", "img", "iframe", "object", "embed", "audio", "video"} & set(page.tags)
+
+
+def test_hostile_text_is_shown_and_never_run(run: Path) -> None:
+    html = write_report(run, SAMPLES, {"Processor": HOSTILE}).read_text()
+    assert "<script" not in html
+    assert "<img" not in html
+    assert "<i>" not in html
+    assert Page(html).text.count("onerror=alert(1)") == 2
+
+
+def test_a_report_needs_neither_rejections_nor_samples_nor_validations(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "made", {"only": 3}, {}, steps=1)
+    text = Page(write_report(run, [], {}).read_text()).text
+    assert "No document was rejected" in text
+    assert "The recipe asks for none" in text
+
+
+def test_many_sources_are_drawn_as_the_largest_and_the_rest(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "made", {f"source-{number}": 1 + number for number in range(30)}, {"too-short": 1})
+    text = Page(write_report(run, [], {}).read_text()).text
+    assert "19 others" in text
+    assert "source-0" in text  # the table has them all
+
+
+def test_metrics_hold_every_promised_name_and_only_numbers(run: Path) -> None:
+    metrics = collect_metrics(run)
+    assert set(PROMISED) <= metrics.keys()
+    assert all(isinstance(value, int | float) and math.isfinite(value) for value in metrics.values())
+    assert metrics["corpus.documents.kept"] == 52
+    assert metrics["training.tokens"] == 400 * 4096
+    assert metrics["training.peak_memory_bytes"] == 900_000_000
+    assert metrics["perplexity.valid"] == 30.2
+    assert not any("measured" in name for name in metrics)
+
+
+def test_a_run_without_evaluation_is_refused_by_name(run: Path) -> None:
+    shutil.rmtree(run / "evaluation")
+    with pytest.raises(ForjaError, match=r"perplexity\.test"):
+        collect_metrics(run)
+
+
+def test_the_gap_compares_the_best_validation_with_the_training_before_it(run: Path) -> None:
+    gap = findings.gap(findings.curves(run / "training"))
+    assert gap is not None
+    assert gap.step == 400
+    assert gap.valid - gap.train == pytest.approx(0.2, abs=0.02)
+    assert "moderate" in gap_sentence(gap)
+
+
+def test_the_verdict_does_not_flatter() -> None:
+    def said(model: float) -> str:
+        return verdict({"perplexity.test": model, "perplexity.bigram.test": 100, "perplexity.unigram.test": 500})
+
+    assert "not yet learned" in said(130.0)
+    assert "1.3 times fewer" in said(75.0)
+    assert "4.0 times fewer" in said(25.0)
+
+
+def test_sources_are_totalled_with_what_was_rejected_of_each(run: Path) -> None:
+    rows = findings.source_totals(run / "corpus")
+    assert [(row.name, row.documents, row.rejected) for row in rows] == [
+        ("python-docs", 40, 7),
+        ("<i>manuals</i>", 12, 0),
+    ]
+    table = pq.read_table(run / "corpus" / "documents-00000.parquet")
+    assert sum(row.bytes for row in rows) == sum(len(text.encode()) for text in table["text"].to_pylist())
+
+
+def test_choices_of_an_unknown_kind_are_still_told() -> None:
+    rows = choices({"kernel": "fast"}, {"kernel": {"fast_ms": 1.5, "slow_ms": 2.0}, "lanes": {"count": 3}})
+    assert rows[0] == ("kernel", "fast", "fast 1.5 ms, slow 2 ms")
+    assert rows[1] == ("lanes", "", "count 3")
+
+
+def test_sizes_read_as_people_write_them() -> None:
+    assert [size(n) for n in (12, 1_500, 23_400_000, 100e9)] == ["12 bytes", "1.5 kB", "23.4 MB", "100 GB"]
+
+
+def test_the_machine_is_described_in_words() -> None:
+    described = machine_description()
+    assert {"Processor", "Cores", "Memory", "System", "Python", "Forja", "torch"} <= described.keys()
+    assert all(isinstance(value, str) and value for value in described.values())
