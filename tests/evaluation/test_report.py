@@ -10,17 +10,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from forja.errors import ForjaError
 from forja.evaluation import findings
 from forja.evaluation.machine import machine_description
 from forja.evaluation.metrics import PROMISED, collect_metrics
-from forja.evaluation.report import draw_samples, write_report
+from forja.evaluation.report import write_report
 from forja.evaluation.wording import choices, gap_sentence, size, verdict
-from forja.recipe import ReportSection
 
 HOSTILE = "</pre><script>fetch('https://example.com')</script><img src=https://example.com/x.png onerror=alert(1)>"
 MACHINE = {"Processor": "A <processor> of 2 cores", "Memory": "8.0 GiB"}
@@ -47,15 +44,20 @@ def write_receipt(run: Path, folder: str, stage: str, figures: dict[str, Any], *
     (run / folder / "receipt.json").write_text(json.dumps(receipt))
 
 
-def write_corpus(run: Path, sources: dict[str, int], reasons: dict[str, int]) -> None:
+def corpus_figures(sources: dict[str, int], reasons: dict[str, int]) -> dict[str, Any]:
     """`sources`: documents by source; `reasons`: rejected documents by reason, all of the first source."""
-    rows = [(name, f"A document of {name}. " * (3 + number % 7)) for name, n in sources.items() for number in range(n)]
-    kept = pa.table({"source": [name for name, _ in rows], "text": [text for _, text in rows]})
-    why = [reason for reason, count in reasons.items() for _ in range(count)]
-    pq.write_table(kept, run / "corpus" / "documents-00000.parquet")
-    pq.write_table(
-        pa.table({"source": [next(iter(sources))] * len(why), "reason": why}), run / "corpus" / "rejected-00000.parquet"
-    )
+    own = {
+        name: {"kept_documents": count, "kept_bytes": 70 * count, "rejected": {}, "masked": {"email": 3}}
+        for name, count in sources.items()
+    }
+    own[next(iter(sources))]["rejected"] = reasons
+    kept = sum(sources.values())
+    return {
+        "documents_kept": kept,
+        "bytes_kept": 70 * kept,
+        "documents_rejected": sum(reasons.values()),
+        "sources": own,
+    }
 
 
 def write_log(run: Path, steps: int) -> None:
@@ -74,16 +76,12 @@ def write_log(run: Path, steps: int) -> None:
 
 def write_run(run: Path, sources: dict[str, int], reasons: dict[str, int], steps: int = 400) -> Path:
     """A run folder as the stages leave it, without model and tokens, which the report does not read."""
-    documents = sum(sources.values())
-    write_receipt(
-        run, "corpus", "corpus", {"documents": {"kept": documents}, "bytes": {"kept": 70 * documents, "read": 10**9}}
-    )
+    write_receipt(run, "corpus", "corpus", corpus_figures(sources, reasons))
     write_receipt(run, "tokenizer", "tokenizer", {"vocabulary": 8192, "bytes_per_token": 3.61})
     write_receipt(run, "tokens", "tokens", {"dtype": "uint16"})
     write_receipt(run, "training", "pretrain", {"parameters": 13_900_000, "measured": MEASURED}, resolved=RESOLVED)
     write_receipt(run, "model", "export", {"architecture": "Qwen3ForCausalLM"})
     write_receipt(run, "evaluation", "evaluate", {})
-    write_corpus(run, sources, reasons)
     write_log(run, steps)
     split = {"tokens": 3_000_001, "documents": 9_000, "bytes": 10_800_000, "sequences": 11_000}
     held = {"tokens": 30_001, "documents": 90, "bytes": 103_000, "sequences": 110}
@@ -137,7 +135,7 @@ def test_the_report_tells_everything_that_it_promises(run: Path) -> None:
     text = Page(write_report(run, SAMPLES, MACHINE).read_text()).text
     for expected in (
         "31.4", "1.378", "121.6", "702.9",  # perplexity, bits per byte, bigram, unigram
-        "python-docs", "exact-duplicate", "too-short",  # what went in
+        "python-docs", "exact-duplicate", "too-short", "email 6",  # what went in
         "3.61", "GPT-2",  # the tokenizer
         "validation", "Learning rate", "Throughput",  # curves
         "bf16 1,900", "fp16 far slower", "0.390 s compiled",  # what was measured
@@ -209,14 +207,12 @@ def test_the_verdict_does_not_flatter() -> None:
     assert "4.0 times fewer" in said(25.0)
 
 
-def test_sources_are_totalled_with_what_was_rejected_of_each(run: Path) -> None:
-    rows = findings.source_totals(run / "corpus")
-    assert [(row.name, row.documents, row.rejected) for row in rows] == [
-        ("python-docs", 40, 7),
-        ("<i>manuals</i>", 12, 0),
-    ]
-    table = pq.read_table(run / "corpus" / "documents-00000.parquet")
-    assert sum(row.bytes for row in rows) == sum(len(text.encode()) for text in table["text"].to_pylist())
+def test_sources_are_totalled_with_what_was_rejected_of_each() -> None:
+    figures = corpus_figures({"small": 12, "large": 40}, {"too-short": 2, "exact-duplicate": 5})
+    rows = findings.source_totals(figures)
+    assert rows == [findings.SourceTotals("large", 40, 2800, 0), findings.SourceTotals("small", 12, 840, 7)]
+    assert findings.tally(figures, "rejected") == [("exact-duplicate", 5), ("too-short", 2)]
+    assert findings.tally(figures, "masked") == [("email", 6)]
 
 
 def test_choices_of_an_unknown_kind_are_still_told() -> None:

@@ -45,11 +45,10 @@ class SourceFigures:
 
 @dataclass
 class CorpusFigures:
-    """The corpus as a whole and by source; bytes are of UTF-8 text."""
+    """The corpus as a whole (read, kept, rejected) and by source; bytes kept are of UTF-8 text."""
 
-    documents_kept: int
-    bytes_kept: int
-    documents_rejected: int
+    documents: dict[str, int]
+    bytes: dict[str, int]
     sources: dict[str, SourceFigures]
 
 
@@ -69,7 +68,7 @@ def build_corpus(section: CorpusSection, workspace: Path, *, base_folder: Path) 
     duplicates = _find_duplicates(section, buckets)
     result = _write(workspace, buckets, duplicates, figures)
     shutil.rmtree(staging)
-    if not result.documents_kept:
+    if not result.documents["kept"]:
         why = ", ".join(f"{reason} {count:,}" for reason, count in _reasons(figures).most_common(4))
         raise ForjaError(
             f"no document is left to train on (rejected: {why or 'none was found'}).",
@@ -235,9 +234,16 @@ def _write(
     for row in sorted(rejected, key=lambda row: (row["id"], row["origin"])):
         writer.add(row)
     writer.close()
+    everything = list(figures.values())
     return CorpusFigures(
-        documents_kept=sum(own.kept_documents for own in figures.values()),
-        bytes_kept=sum(own.kept_bytes for own in figures.values()),
-        documents_rejected=len(rejected),
+        documents={
+            "read": sum(own.read_documents for own in everything),
+            "kept": sum(own.kept_documents for own in everything),
+            "rejected": len(rejected),
+        },
+        bytes={
+            "read": sum(own.read_bytes for own in everything),
+            "kept": sum(own.kept_bytes for own in everything),
+        },
         sources=figures,
     )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from forja.run import read_json
 from forja.training.logbook import read_log
@@ -55,37 +54,21 @@ def receipts(run_folder: Path) -> dict[str, dict[str, Any]]:
     return {folder: receipt for folder, receipt in found.items() if receipt is not None}
 
 
-def source_totals(corpus_folder: Path) -> list[SourceTotals]:
-    """What each source gave, the largest first."""
-    kept: dict[str, list[int]] = {}
-    for path in sorted(corpus_folder.glob("documents-*.parquet")):
-        for batch in pq.ParquetFile(path).iter_batches(batch_size=4096, columns=["source", "text"]):
-            sizes = pc.binary_length(batch["text"])
-            for name, size in zip(batch["source"].to_pylist(), sizes.to_pylist(), strict=True):
-                totals = kept.setdefault(name, [0, 0])
-                totals[0] += 1
-                totals[1] += size or 0
-    rejected = _counts(corpus_folder, "source")
-    names = {**kept, **{name: [0, 0] for name in rejected if name not in kept}}
-    rows = [SourceTotals(name, count, size, rejected.get(name, 0)) for name, (count, size) in names.items()]
+def source_totals(corpus: Mapping[str, Any]) -> list[SourceTotals]:
+    """What each source gave, the largest first. corpus: the corpus stage's figures."""
+    rows = [
+        SourceTotals(name, own["kept_documents"], own["kept_bytes"], sum(own["rejected"].values()))
+        for name, own in corpus.get("sources", {}).items()
+    ]
     return sorted(rows, key=lambda row: (-row.bytes, row.name))
 
 
-def rejections(corpus_folder: Path) -> list[tuple[str, int]]:
-    """Why documents were rejected, and how many, the most frequent first."""
-    return sorted(_counts(corpus_folder, "reason").items(), key=lambda item: (-item[1], item[0]))
-
-
-def _counts(corpus_folder: Path, column: str) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for path in sorted(corpus_folder.glob("rejected-*.parquet")):
-        schema = pq.read_schema(path)
-        if column not in schema.names:
-            continue
-        for entry in pc.value_counts(pq.read_table(path, columns=[column])[column]).to_pylist():
-            name = str(entry["values"])
-            counts[name] = counts.get(name, 0) + entry["counts"]
-    return counts
+def tally(corpus: Mapping[str, Any], what: str) -> list[tuple[str, int]]:
+    """A count by kind over all sources, the most frequent first: `rejected` by reason, `masked` by placeholder."""
+    counts: Counter[str] = Counter()
+    for own in corpus.get("sources", {}).values():
+        counts.update(own.get(what, {}))
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 def curves(training_folder: Path) -> Curves:

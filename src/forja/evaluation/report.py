@@ -98,8 +98,8 @@ def render_report(run_folder: Path, samples: Sequence[Sample], machine: Mapping[
 def _content(run_folder: Path, samples: Sequence[Sample], machine: Mapping[str, str]) -> dict[str, Any]:
     metrics = collect_metrics(run_folder)
     receipts = findings.receipts(run_folder)
-    sources = findings.source_totals(run_folder / "corpus")
-    rejected = findings.rejections(run_folder / "corpus")
+    collected = receipts.get("corpus", {"figures": {}})["figures"]
+    sources, rejected = findings.source_totals(collected), findings.tally(collected, "rejected")
     compression = findings.compression(run_folder / "tokens")
     curves = findings.curves(run_folder / "training")
     trained = receipts.get("training", {"figures": {}})
@@ -113,6 +113,7 @@ def _content(run_folder: Path, samples: Sequence[Sample], machine: Mapping[str, 
         "gap": gap_sentence(gap) if gap else "",
         "sources": sources,
         "rejected": rejected,
+        "masked": findings.tally(collected, "masked"),
         "compression": compression,
         "choices": choices(trained.get("resolved", {}), trained["figures"].get("measured", {})),
         "stages": [(receipt["stage"], receipt.get("seconds", 0.0)) for receipt in receipts.values()],

@@ -118,7 +118,7 @@ def save_model(model: Transformer, folder: Path) -> None:
 
 
 def load_model(folder: Path) -> Transformer:
-    """What `save_model` wrote, or a checkpoint's model."""
+    """What `save_model` wrote, or a training checkpoint's model."""
     described = _read_config(folder / "model.json")
     return _build(TransformerConfig(**described), _read_weights(folder), folder)
 
