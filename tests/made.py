@@ -39,8 +39,9 @@ tokens: { context: 32, valid_fraction: 0.1, test_fraction: 0.1 }
 model: { preset: modern, layers: 2, heads: 2, width: 32, ffn_width: 64 }
 training:
   steps: 60
-  batch: 4
-  micro_batch: 4
+  batch: 8
+  optimizer: { kind: muon, rate: 1.0e-2, muon_rate: 0.05, weight_decay: 0.0 }
+  micro_batch: 8
   precision: fp32
   compile: false
   threads: 1
