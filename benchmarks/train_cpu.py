@@ -78,7 +78,8 @@ def write_tokens(folder: Path) -> None:
     tokens = np.random.default_rng(0).integers(0, VOCABULARY, size=2_000_000).astype(np.uint16)
     for split in ("train", "valid"):
         tokens.tofile(folder / f"{split}-00000.bin")
-    meta = {"dtype": "uint16", "context": CONTEXT, "overlap": 0, "vocabulary": VOCABULARY}
+    splits = {split: {"tokens": len(tokens)} for split in ("train", "valid")}
+    meta = {"dtype": "uint16", "context": CONTEXT, "overlap": 0, "vocabulary": VOCABULARY, "splits": splits}
     (folder / "meta.json").write_text(json.dumps(meta))
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+
 from train_cpu import BATCH, CONTEXT, HEADS, LAYERS, TOKENS, VOCABULARY, WIDTH
 
 WARM_UP = 3

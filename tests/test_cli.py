@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+
 from made import environment, forja, sentences, tiny_project, write_corpus
 
 

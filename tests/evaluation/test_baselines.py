@@ -18,7 +18,7 @@ def split(ids: list[int]) -> TokenSplit:
     return TokenSplit([np.array(ids, np.uint16)], context=2, overlap=0, vocabulary=VOCABULARY)
 
 
-streams = st.lists(st.integers(0, VOCABULARY - 1), min_size=2, max_size=80)
+streams = st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=80)
 
 
 @given(streams)
@@ -32,18 +32,20 @@ def test_probabilities_sum_to_one_over_the_vocabulary(ids: list[int]) -> None:
 
 @given(streams)
 def test_counting_in_chunks_changes_nothing(ids: list[int]) -> None:
-    whole = ngram_baselines(split(ids), np.array(ids))
+    text = np.array([*ids, 0])
+    whole = ngram_baselines(split(ids), text)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(baselines, "CHUNK", 5)
-        assert ngram_baselines(split(ids), np.array(ids)) == pytest.approx(whole)
+        assert ngram_baselines(split(ids), text) == pytest.approx(whole)
 
 
 def test_a_small_example_agrees_with_the_formula_by_hand() -> None:
     # a b a b a c: pairs ab 2, ba 2, ac 1; one pair seen once, two seen twice: D = 1 / (1 + 2 * 2) = 0.2.
     _, bigram = count_train(split([0, 1, 0, 1, 0, 2]))
     assert bigram.discount == pytest.approx(0.2)
-    # Continuations: each of a, b, c follows one kind of context, of three pairs; 0.6 / 3 is spread evenly.
-    lower = 0.8 / 3 + 0.2 / VOCABULARY
+    # Continuations: each of a, b, c follows one kind of context, of three pairs. No token follows two, so the
+    # lower order's discount is a half, and 1.5 / 3 is spread evenly.
+    lower = 0.5 / 3 + 0.5 / VOCABULARY
     expected = (2 - 0.2) / 3 + (0.2 * 2 / 3) * lower
     assert bigram.probability(np.array([0]), np.array([1]))[0] == pytest.approx(expected)
 
@@ -51,6 +53,16 @@ def test_a_small_example_agrees_with_the_formula_by_hand() -> None:
 def test_an_unseen_context_falls_back_to_the_lower_order() -> None:
     _, bigram = count_train(split([0, 1, 0, 1]))
     assert bigram.probability(np.array([5]), np.array([1]))[0] == pytest.approx(bigram.continuation[1])
+
+
+def test_each_order_has_its_own_discount() -> None:
+    ids = [0, 1, 2, 3, 0, 1, 2, 0, 1, 3]
+    _, bigram = count_train(split(ids))
+    # Pairs: 01 x3, 12 x2, 23, 30, 20, 13 once: 4 / (4 + 2 * 1). Histories: 0 {3, 2}, 1 {0}, 2 {1}, 3 {2, 1}.
+    assert bigram.discount == pytest.approx(4 / 6)
+    lower = 2 / (2 + 2 * 2)
+    expected = (2 - lower) / 6 + lower * 4 / 6 / VOCABULARY
+    assert bigram.continuation[3] == pytest.approx(expected)
 
 
 def test_a_bigram_beats_a_unigram_where_order_matters() -> None:

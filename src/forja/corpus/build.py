@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from forja.corpus.dedup import exact_key, near_duplicate_clusters, normalise, signatures
+from forja.corpus.dedup import band_keys, exact_key, near_duplicate_clusters, normalise
 from forja.corpus.documents import DOCUMENTS, REJECTED, Row, RowWriter, read_rows
 from forja.corpus.refine import Settings, refine_all, rejected_row
 from forja.corpus.sources.files import read_files
@@ -26,7 +27,7 @@ from forja.corpus.sources.record import Record
 from forja.corpus.sources.tables import read_dataset
 from forja.errors import ForjaError
 from forja.progress import progress
-from forja.recipe import CorpusSection, Source
+from forja.recipe import CorpusSection, NearDuplicates, Source
 
 BUCKETS = 16
 
@@ -65,7 +66,7 @@ def build_corpus(section: CorpusSection, workspace: Path, *, base_folder: Path) 
     figures = {source.label: SourceFigures() for source in section.sources}
     _collect(section, staging, base_folder, figures)
     buckets = _sort_buckets(staging)
-    duplicates = _find_duplicates(section, buckets)
+    duplicates = _find_duplicates(section, staging, buckets)
     result = _write(workspace, buckets, duplicates, figures)
     shutil.rmtree(staging)
     if not result.documents["kept"]:
@@ -163,17 +164,16 @@ def _sort_buckets(staging: Path) -> list[Path]:
     return sorted_buckets
 
 
-def _find_duplicates(section: CorpusSection, buckets: list[Path]) -> dict[str, tuple[str, str]]:
+def _find_duplicates(section: CorpusSection, staging: Path, buckets: list[Path]) -> dict[str, tuple[str, str]]:
     """Ids of the documents to leave out: the reason, and the id of the one kept in their place."""
     duplicates: dict[str, tuple[str, str]] = {}
-    first: dict[bytes, tuple[str, int]] = {}
+    first: dict[bytes, str] = {}
     for row in read_rows(buckets, ["id", "text"]):
-        key = exact_key(row["text"])
-        kept = first.setdefault(key, (row["id"], len(row["text"])))
-        if kept[0] != row["id"]:
-            duplicates[row["id"]] = ("exact-duplicate", kept[0])
+        kept = first.setdefault(exact_key(row["text"]), row["id"])
+        if kept != row["id"]:
+            duplicates[row["id"]] = ("exact-duplicate", kept)
     if section.near_duplicates.enabled and len(first) > 1:
-        _find_near_duplicates(section, buckets, duplicates)
+        _find_near_duplicates(section.near_duplicates, staging, buckets, duplicates)
     # A copy of a document that turned out a near duplicate itself names the one that is kept.
     return {
         identity: (reason, duplicates[kept][1] if kept in duplicates else kept)
@@ -181,29 +181,44 @@ def _find_duplicates(section: CorpusSection, buckets: list[Path]) -> dict[str, t
     }
 
 
-def _find_near_duplicates(section: CorpusSection, buckets: list[Path], duplicates: dict[str, tuple[str, str]]) -> None:
-    settings = section.near_duplicates
+def _find_near_duplicates(
+    settings: NearDuplicates, staging: Path, buckets: list[Path], duplicates: dict[str, tuple[str, str]]
+) -> None:
+    """Add the near duplicates. Words and keys are staged on disk: memory holds ids, sizes and one band."""
     ids: list[str] = []
-    texts: list[str] = []
+    sizes: list[int] = []
+    bands = [staging / f"band-{number:03d}.bin" for number in range(settings.bands)]
     total = sum(pq.ParquetFile(path).metadata.num_rows for path in buckets) - len(duplicates)
+    with ExitStack() as files, progress("finding near duplicates", total=total, unit="documents") as bar:
+        words = files.enter_context(open(staging / "words.bin", "wb"))
+        outputs = [files.enter_context(open(path, "wb")) for path in bands]
 
-    def unique_texts() -> Iterator[str]:
-        with progress("finding near duplicates", total=total, unit="documents") as bar:
+        def unique_texts() -> Iterator[str]:
             for row in read_rows(buckets, ["id", "text"]):
                 if row["id"] not in duplicates:
+                    text = normalise(row["text"])
                     ids.append(row["id"])
-                    texts.append(normalise(row["text"]))
-                    yield texts[-1]
-                    bar.advance()
+                    sizes.append(words.write(text.encode()))
+                    yield text
 
-    matrix = np.concatenate(list(signatures(unique_texts(), settings)))
-    clusters = near_duplicate_clusters(matrix, lambda place: texts[place], settings)
+        for keys in band_keys(unique_texts(), settings):
+            for output, column in zip(outputs, keys, strict=True):
+                column.tofile(output)
+            bar.advance(keys.shape[1])
+    ends = np.cumsum(sizes)
+    mapped = np.memmap(staging / "words.bin", np.uint8, "r")
+    clusters = near_duplicate_clusters(
+        (np.fromfile(path, np.uint64) for path in bands),
+        len(ids),
+        lambda place: mapped[ends[place] - sizes[place] : ends[place]].tobytes(),
+        settings,
+    ).tolist()
     best: dict[int, int] = {}
-    for place, cluster in enumerate(clusters.tolist()):
+    for place, cluster in enumerate(clusters):
         # The longest stays; of equals the smallest id, which comes first.
-        if cluster not in best or len(texts[place]) > len(texts[best[cluster]]):
+        if sizes[place] > sizes[best.setdefault(cluster, place)]:
             best[cluster] = place
-    for place, cluster in enumerate(clusters.tolist()):
+    for place, cluster in enumerate(clusters):
         if best[cluster] != place:
             duplicates[ids[place]] = ("near-duplicate", ids[best[cluster]])
 

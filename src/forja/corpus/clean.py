@@ -8,9 +8,11 @@ import unicodedata
 # Control characters but newline and tab, the byte-order mark, and the replacement character's lone surrogates.
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufeff\ud800-\udfff]")
 LINE_ENDS = re.compile(r"\r\n?|\u2028|\u2029|\x85")
-TRAILING = re.compile(r"[ \t]+$", re.MULTILINE)
+# Possessive, and only from the run's first blank: otherwise a long run of blanks costs its square.
+TRAILING = re.compile(r"(?<![ \t])[ \t]++$", re.MULTILINE)
 BLANK_LINES = re.compile(r"\n{4,}")
 MOJIBAKE = re.compile(r"[ÂÃâ][\x80-\xbf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]")
+MOST_REPAIRS = 8
 BINARY_SHARE = 0.02
 """A share of control bytes from which a file is no text."""
 
@@ -59,6 +61,19 @@ def html_to_text(html: str) -> str:
 
 def clean(text: str) -> str:
     """NFC, \\n line ends, no control characters, no trailing blanks, repaired mojibake. Idempotent."""
+    cleaned = _clean_once(text)
+    for _ in range(MOST_REPAIRS):
+        if not MOJIBAKE.search(cleaned):
+            return cleaned
+        # What was taken out may have left new mojibake behind: on, until nothing changes.
+        again = _clean_once(cleaned)
+        if again == cleaned:
+            return cleaned
+        cleaned = again
+    return cleaned
+
+
+def _clean_once(text: str) -> str:
     if MOJIBAKE.search(text):
         import ftfy
 
@@ -66,3 +81,8 @@ def clean(text: str) -> str:
     text = CONTROL.sub("", LINE_ENDS.sub("\n", text))
     text = unicodedata.normalize("NFC", text)
     return BLANK_LINES.sub("\n\n\n", TRAILING.sub("", text)).strip()
+
+
+def storable(text: str) -> str:
+    """Text that UTF-8 can hold: lone surrogates, which JSON and file names may carry, are written out as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -5,6 +5,7 @@ Broder 1997 (MinHash); Indyk and Motwani 1998 (LSH); the use on training text fo
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
@@ -18,9 +19,15 @@ from forja.recipe import NearDuplicates
 
 WORDS = re.compile(r"\w+")
 BATCH_DOCUMENTS = 2048
+BATCH_CHARACTERS = 16 * 2**20
 REPRESENTATIVES = 8
 """A bucket's members are compared with this many unlike ones before them, so that no bucket costs its square."""
+MOST_SHINGLES = 65_536
+"""Of a longer document the smallest hashes stand for all: a bottom-k sketch (Broder 1997, section 3)."""
+MOST_CACHED = 4_000_000
+"""Shingles kept in memory while candidates are verified."""
 
+Keys = npt.NDArray[np.uint64]
 Signatures = npt.NDArray[np.uint32]
 
 
@@ -34,23 +41,28 @@ def normalise(text: str) -> str:
     return " ".join(WORDS.findall(text.lower())) or text
 
 
-def signatures(texts: Iterable[str], settings: NearDuplicates) -> Iterator[Signatures]:
-    """MinHash signatures of batches of normalised texts, (batch, bands x rows) uint32 each."""
-    import daft
-
+def band_keys(texts: Iterable[str], settings: NearDuplicates) -> Iterator[Keys]:
+    """LSH keys of batches of normalised texts, (bands, batch): two documents that share one are candidates."""
     batch: list[str] = []
+    size = 0
     for text in texts:
         batch.append(text)
-        if len(batch) == BATCH_DOCUMENTS:
-            yield _signatures(daft, batch, settings)
-            batch = []
+        size += len(text)
+        if len(batch) == BATCH_DOCUMENTS or size >= BATCH_CHARACTERS:
+            yield _fold(signatures(batch, settings), settings)
+            batch, size = [], 0
     if batch:
-        yield _signatures(daft, batch, settings)
+        yield _fold(signatures(batch, settings), settings)
 
 
-def _signatures(daft: object, texts: list[str], settings: NearDuplicates) -> Signatures:
+def signatures(texts: list[str], settings: NearDuplicates) -> Signatures:
+    """MinHash signatures of normalised texts, (documents, bands x rows)."""
+    os.environ.setdefault("DAFT_ANALYTICS_ENABLED", "0")  # read when it is imported
+    os.environ.setdefault("DAFT_PROGRESS_BAR", "0")
+    import daft
+
     hashes = settings.bands * settings.rows
-    frame = daft.from_arrow(pa.table({"text": texts}))  # type: ignore[attr-defined]
+    frame = daft.from_arrow(pa.table({"text": texts}))
     hashed = frame.select(
         frame["text"].minhash(num_hashes=hashes, ngram_size=settings.shingle, hash_function="xxhash64").alias("hashes")
     ).to_arrow()
@@ -59,13 +71,16 @@ def _signatures(daft: object, texts: list[str], settings: NearDuplicates) -> Sig
 
 
 def near_duplicate_clusters(
-    matrix: Signatures, text_of: Callable[[int], str], settings: NearDuplicates
+    bands: Iterable[Keys], documents: int, words_of: Callable[[int], bytes], settings: NearDuplicates
 ) -> npt.NDArray[np.int64]:
     """Connected components of verified pairs: per document the smallest member of its cluster, (documents,).
 
-    matrix: signatures, (documents, bands x rows); text_of gives a document's normalised text by its place.
+    bands: the keys of one band after the other, (documents,) each, so that only one is in memory;
+    words_of gives a document's normalised text by its place.
     """
-    parent = np.arange(len(matrix), dtype=np.int64)
+    parent = np.arange(documents, dtype=np.int64)
+    shingles: dict[int, frozenset[int]] = {}
+    cached = 0
 
     def root(place: int) -> int:
         while parent[place] != place:
@@ -73,58 +88,71 @@ def near_duplicate_clusters(
             place = int(parent[place])
         return place
 
-    shingles: dict[int, frozenset[int]] = {}
-
     def shingles_of(place: int) -> frozenset[int]:
+        nonlocal cached
         if place not in shingles:
-            if len(shingles) > 50_000:
+            if cached > MOST_CACHED:
                 shingles.clear()
-            shingles[place] = shingle_set(text_of(place), settings.shingle)
+                cached = 0
+            shingles[place] = shingle_set(words_of(place), settings.shingle)
+            cached += len(shingles[place])
         return shingles[place]
 
-    for band in range(settings.bands):
-        columns = np.ascontiguousarray(matrix[:, band * settings.rows : (band + 1) * settings.rows])
-        keys = _row_keys(columns)
+    def compare(place: int, unlike: list[int]) -> bool:
+        """Join `place` to the first of the others that is like it, or already in its cluster."""
+        for other in unlike:
+            one, two = root(place), root(other)
+            if one == two:
+                return True
+            if jaccard(shingles_of(place), shingles_of(other)) >= settings.threshold:
+                parent[max(one, two)] = min(one, two)
+                return True
+        return False
+
+    for keys in bands:
         for members in _buckets(keys):
-            unlike = [members[0]]
-            for place in members[1:]:
-                for other in unlike:
-                    one, two = root(int(place)), root(int(other))
-                    if one == two:
-                        break
-                    if jaccard(shingles_of(int(place)), shingles_of(int(other))) >= settings.threshold:
-                        parent[max(one, two)] = min(one, two)
-                        break
-                else:
-                    if len(unlike) < REPRESENTATIVES:
-                        unlike.append(place)
-    return np.array([root(place) for place in range(len(parent))], dtype=np.int64)
+            unlike: list[int] = []
+            for place in members.tolist():
+                if not compare(place, unlike) and len(unlike) < REPRESENTATIVES:
+                    unlike.append(place)
+    return np.array([root(place) for place in range(documents)], dtype=np.int64)
 
 
-def shingle_set(text: str, size: int) -> frozenset[int]:
-    """64-bit hashes of the runs of `size` words; of a shorter text, of all its words."""
-    words = text.split(" ")
-    runs = (" ".join(words[start : start + size]) for start in range(max(1, len(words) - size + 1)))
-    return frozenset(xxhash.xxh3_64_intdigest(run.encode()) for run in runs)
+def shingle_set(words: bytes, size: int) -> frozenset[int]:
+    """64-bit hashes of the runs of `size` words, MOST_SHINGLES at most; of a shorter text, of all its words."""
+    spaces = np.flatnonzero(np.frombuffer(words, np.uint8) == ord(" "))
+    starts = np.r_[0, spaces + 1][: max(1, len(spaces) + 2 - size)]
+    ends = np.r_[spaces, len(words)][min(size - 1, len(spaces)) :]
+    digest = xxhash.xxh3_64_intdigest
+    runs = zip(starts.tolist(), ends.tolist(), strict=True)
+    hashes = np.fromiter((digest(words[start:end]) for start, end in runs), np.uint64, len(starts))
+    return frozenset(np.unique(hashes)[:MOST_SHINGLES].tolist())
 
 
 def jaccard(one: frozenset[int], two: frozenset[int]) -> float:
-    """Shared shingles over all shingles of both."""
+    """Shared shingles over all shingles of both; an estimate where one of them is a sketch."""
+    tops = [max(shingles) for shingles in (one, two) if len(shingles) == MOST_SHINGLES]
+    if tops:
+        # Below the lower of the sketches' ends both are complete.
+        top = min(tops)
+        one = frozenset(shingle for shingle in one if shingle <= top)
+        two = frozenset(shingle for shingle in two if shingle <= top)
     shared = len(one & two)
     return shared / max(1, len(one) + len(two) - shared)
 
 
-def _row_keys(columns: Signatures) -> npt.NDArray[np.uint64]:
-    """A 64-bit key for each row of one band."""
-    keys = np.zeros(len(columns), np.uint64)
+def _fold(matrix: Signatures, settings: NearDuplicates) -> Keys:
+    """The rows of each band folded to one 64-bit key."""
+    parts = matrix.reshape(len(matrix), settings.bands, settings.rows)
+    keys = np.zeros((settings.bands, len(matrix)), np.uint64)
     with np.errstate(over="ignore"):
-        for column in columns.T:
-            keys = (keys ^ column) * np.uint64(0x9E3779B97F4A7C15)
+        for row in range(settings.rows):
+            keys = (keys ^ parts[:, :, row].T) * np.uint64(0x9E3779B97F4A7C15)
             keys ^= keys >> np.uint64(29)
     return keys
 
 
-def _buckets(keys: npt.NDArray[np.uint64]) -> Iterator[npt.NDArray[np.int64]]:
+def _buckets(keys: Keys) -> Iterator[npt.NDArray[np.int64]]:
     """Places that share a key, two or more, each in rising order."""
     order = np.argsort(keys, kind="stable")
     sorted_keys = keys[order]

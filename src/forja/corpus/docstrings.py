@@ -1,4 +1,4 @@
-"""Python source and manual pages to the prose inside them."""
+"""Python source, package metadata and manual pages to the prose inside them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _collect(
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         return  # what is defined inside a function is nobody's interface
     for child in node.body:
-        if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and not child.name.startswith("_"):
             _collect(child, f"{path}{child.name}." if isinstance(child, ast.ClassDef) else path, parts)
 
 
@@ -44,6 +44,13 @@ def _heading(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFuncti
     if isinstance(node, ast.ClassDef):
         return f"class {path.rstrip('.')}\n\n"
     return f"{path}{node.name}({', '.join(argument.arg for argument in node.args.args)})\n\n"
+
+
+def metadata_to_text(raw: bytes) -> str:
+    """A package's name, summary and description (core metadata, PyPA); its other fields are for installers."""
+    head, _, description = raw.decode("utf-8", errors="replace").replace("\r\n", "\n").partition("\n\n")
+    fields = dict(line.split(": ", 1) for line in head.splitlines() if ": " in line and not line.startswith(" "))
+    return f"{fields.get('Name', '')}: {fields.get('Summary', '')}\n\n{description}"
 
 
 ESCAPES = {
@@ -74,6 +81,7 @@ FONT = re.compile(r"\\f(?:\[[^\]]*\]|\(..|.)|\\s[+-]?\d|\\[mM]\[[^\]]*\]|\\\*\([
 SYMBOL = re.compile(r"\\(?:\([a-z]{2}|\[[a-z]{2}\]|[-&|^ ~e])")
 HEADING = re.compile(r"\.\s*(?:SH|SS|Sh|Ss)\s+(.*)")
 PARAGRAPH = re.compile(r"\.\s*(?:PP|P|LP|TP|IP|Pp|It|HP|sp)\b\s*(.*)")
+INDENT = re.compile(r"(?:^|\s+)\+?[\d.]+[a-z]?$")
 INLINE = re.compile(r"\.\s*(?:B|I|BR|IR|RB|RI|BI|IB|SM|SB|Nm|Ar|Fl|Cm|Op|Xr|Pa|Ev|Em|Sy|Li|Ic|Nd|Dq|Sq|Ql)\b\s*(.*)")
 
 
@@ -105,8 +113,8 @@ def _roff_line(line: str, lines: list[str]) -> None:
         lines.append(f"\n{_plain(match[1])}\n")
     elif match := PARAGRAPH.match(line):
         lines.append("")
-        if match[1] and not match[1].strip().isdigit():
-            lines.append(_plain(re.sub(r"\s+\d+n?$", "", match[1])))
+        if told := INDENT.sub("", match[1].strip()):
+            lines.append(_plain(told))
     elif match := INLINE.match(line):
         lines.append(_plain(match[1]))
     elif not line.startswith((".", "'")):

@@ -37,6 +37,8 @@ REJECTED = pa.schema(
 FILE_BYTES = 256 * 2**20
 """Text a file holds, about."""
 GROUP_ROWS = 1024
+GROUP_BYTES = 8 * 2**20
+"""Rows, or characters of text, that a writer holds before it writes them: long documents must not pile up."""
 
 Row = dict[str, Any]
 
@@ -45,7 +47,7 @@ def document_id(source: str, origin: str, raw: bytes) -> str:
     """32 hexadecimal digits that depend on the source's name, the relative origin and the raw record alone, so
     that no change of the cleaning changes them."""
     digest = hashlib.blake2b(digest_size=16)
-    for part in (source.encode(), origin.encode(), raw):
+    for part in (source.encode("utf-8", "surrogatepass"), origin.encode("utf-8", "surrogatepass"), raw):
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
     return digest.hexdigest()
@@ -58,13 +60,16 @@ class RowWriter:
         self.folder, self.prefix, self.schema = folder, prefix, schema
         self._number = 0
         self._bytes = 0
+        self._held = 0
         self._rows: list[Row] = []
         self._file: pq.ParquetWriter | None = None
 
     def add(self, row: Row) -> None:
         self._rows.append(row)
-        self._bytes += len(row.get("text") or "")
-        if len(self._rows) >= GROUP_ROWS:
+        size = len(row.get("text") or "")
+        self._bytes += size
+        self._held += size
+        if len(self._rows) >= GROUP_ROWS or self._held >= GROUP_BYTES:
             self._flush()
         if self._bytes >= FILE_BYTES:
             self._end_file()
@@ -81,6 +86,7 @@ class RowWriter:
             self._file = pq.ParquetWriter(path, self.schema, compression="zstd")
         self._file.write_table(pa.Table.from_pylist(self._rows, schema=self.schema))
         self._rows = []
+        self._held = 0
 
     def _end_file(self) -> None:
         if self._rows:
@@ -95,5 +101,11 @@ class RowWriter:
 def read_rows(paths: Iterable[Path], columns: list[str] | None = None) -> Iterator[Row]:
     """Rows of Parquet files, one after the other."""
     for path in paths:
-        for batch in pq.ParquetFile(path).iter_batches(batch_size=GROUP_ROWS, columns=columns):
+        for batch in pq.ParquetFile(path).iter_batches(batch_size=256, columns=columns):
             yield from batch.to_pylist()
+
+
+def read_documents(corpus_folder: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Batches of a corpus folder's documents in the order of their ids, with these columns (all by default)."""
+    for path in sorted(corpus_folder.glob("documents-*.parquet")):
+        yield from pq.ParquetFile(path).iter_batches(batch_size=GROUP_ROWS, columns=columns)

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from forja.recipe import Privacy
 
 EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24}(?![\w-])")
-PHONE = re.compile(r"(?<![\w+])\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{1,4}(?:[ .-]?\d{2,4}){2,4}(?!\w)")
-CARD = re.compile(r"(?<![\w.-])\d(?:[ -]?\d){12,18}(?![\w-])")
+PHONE = re.compile(r"(?<![\w+])\+[1-9]\d{0,2}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{1,4}(?:[ .-]?\d{2,4}){2,4}(?!\w)")
+CARD = re.compile(r"(?<![\w.-])[2-6](?:[ -]?\d){12,18}(?![\w-])")
 IBAN = re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?!\w)")
 IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w]|\.\d)")
 IPV6 = re.compile(r"(?<![\w:])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])")
 SECRET = re.compile(
-    r"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----.*?-----END (?:[A-Z]+ )?PRIVATE KEY-----"
+    r"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----.{0,16384}?-----END (?:[A-Z]+ )?PRIVATE KEY-----"
     r"|(?<!\w)(?:AKIA|ASIA)[A-Z0-9]{16}(?!\w)"
     r"|(?<!\w)gh[pousr]_[A-Za-z0-9]{36,}"
     r"|(?<!\w)xox[abprs]-[A-Za-z0-9-]{10,}"
@@ -30,6 +30,8 @@ SECRET = re.compile(
     r"|(?<=://)[^\s/:@]{1,64}:[^\s/@]{1,64}(?=@)",
     re.DOTALL,
 )
+
+SECRET_MARKS = ("PRIVATE KEY", "AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "xox", "eyJ", "://")
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def mask(text: str, settings: Privacy) -> Masked:
         text = pattern.sub(placeholder, text)
 
     # The cheap look first: most texts hold none of the characters that a kind needs.
-    if settings.secret and any(mark in text for mark in ("PRIVATE KEY", "AKIA", "ASIA", "gh", "xox", "eyJ", "://")):
+    if settings.secret and any(mark in text for mark in SECRET_MARKS):
         replace(SECRET, "secret")
     if settings.email and "@" in text:
         replace(EMAIL, "email")
@@ -69,7 +71,7 @@ def mask(text: str, settings: Privacy) -> Masked:
     if settings.card:
         replace(CARD, "card", luhn_holds)
     if settings.phone and "+" in text:
-        replace(PHONE, "phone")
+        replace(PHONE, "phone", phone_holds)
     if settings.ip:
         replace(IPV4, "ip", _is_address)
         replace(IPV6, "ip", _is_address)
@@ -79,6 +81,11 @@ def mask(text: str, settings: Privacy) -> Masked:
 def subject_key(person: str, key: bytes) -> str:
     """A keyed HMAC by which a person's documents can be found, by whoever has the key."""
     return hmac.new(key, person.encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def phone_holds(number: str) -> bool:
+    """The length that ITU-T E.164 allows, less the shortest, which fractions of seconds in logs have."""
+    return 8 <= sum(character.isdigit() for character in number) <= 15
 
 
 def luhn_holds(number: str) -> bool:

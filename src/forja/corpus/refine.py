@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 
-from forja.corpus.clean import clean, decode, html_to_text
-from forja.corpus.docstrings import python_to_text, roff_to_text
+from forja.corpus.clean import clean, decode, html_to_text, storable
+from forja.corpus.docstrings import metadata_to_text, python_to_text, roff_to_text
 from forja.corpus.documents import Row, document_id
 from forja.corpus.privacy import mask, subject_key
 from forja.corpus.sources.record import Record
@@ -58,7 +59,7 @@ def refine_all(records: Iterable[Record], settings: Settings) -> Iterator[Refine
         return
     workers = max(1, len(os.sched_getaffinity(0)))
     context = multiprocessing.get_context("spawn")  # a fork would copy the threads of the libraries loaded here
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
         waiting: deque[Future[Refined]] = deque(pool.submit(refine, chunk, settings) for chunk in (first, second))
         for chunk in chunks:
             waiting.append(pool.submit(refine, chunk, settings))
@@ -66,6 +67,18 @@ def refine_all(records: Iterable[Record], settings: Settings) -> Iterator[Refine
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for work for ever: it watches the parent instead."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def refine(records: list[Record], settings: Settings) -> Refined:
@@ -86,14 +99,14 @@ def refine(records: list[Record], settings: Settings) -> Refined:
             {
                 "id": identity,
                 "text": masked.text,
-                "source": settings.source,
-                "origin": record.origin,
-                "licence": record.licence or settings.licence,
-                "date": record.date,
-                "lang": record.lang or settings.lang,
+                "source": storable(settings.source),
+                "origin": storable(record.origin),
+                "licence": _storable(record.licence or settings.licence),
+                "date": _storable(record.date),
+                "lang": _storable(record.lang or settings.lang),
                 "author": author,
                 "subjects": people,
-                "meta": json.dumps(record.meta, ensure_ascii=False, sort_keys=True),
+                "meta": _meta(record.meta),
             }
         )
     return result
@@ -103,15 +116,22 @@ def rejected_row(
     identity: str, source: str, origin: str, reason: str, meta: object, duplicate_of: str | None = None
 ) -> Row:
     """One row of rejected-*.parquet."""
-    said = meta if isinstance(meta, str) else json.dumps(meta, ensure_ascii=False, sort_keys=True)
     return {
         "id": identity,
-        "source": source,
-        "origin": origin,
+        "source": storable(source),
+        "origin": storable(origin),
         "reason": reason,
         "duplicate_of": duplicate_of,
-        "meta": said,
+        "meta": meta if isinstance(meta, str) else _meta(meta),
     }
+
+
+def _meta(meta: object) -> str:
+    return storable(json.dumps(meta, ensure_ascii=False, sort_keys=True))
+
+
+def _storable(text: str | None) -> str | None:
+    return None if text is None else storable(text)
 
 
 def _text(record: Record, settings: Settings) -> tuple[str, str | None]:
@@ -120,6 +140,8 @@ def _text(record: Record, settings: Settings) -> tuple[str, str | None]:
         return "", record.reason
     if record.form == "python":
         text = python_to_text(record.raw)
+    elif record.form == "metadata":
+        text = metadata_to_text(record.raw)
     elif record.form == "roff":
         text = roff_to_text(record.raw)
     elif record.form == "string":

@@ -7,6 +7,8 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from forja.corpus.clean import storable
+from forja.corpus.sources.folder import find_files
 from forja.recipe import CorpusSection, Source
 
 
@@ -25,13 +27,16 @@ def _signature(source: Source, base_folder: Path) -> dict[str, Any]:
 
 
 def _files(top: Path) -> list[tuple[str, int, int]]:
-    from forja.corpus.sources.files import find_files
-
     files = find_files(top) if top.is_dir() else [top] if top.exists() else []
     known = []
     for path in files:
-        stat = path.stat()
-        known.append((path.relative_to(top).as_posix(), stat.st_size, stat.st_mtime_ns))
+        name = storable(path.relative_to(top).as_posix())
+        try:
+            stat = path.stat()
+        except OSError:
+            known.append((name, -1, 0))
+            continue
+        known.append((name, stat.st_size, stat.st_mtime_ns))
     return known
 
 

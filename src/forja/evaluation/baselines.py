@@ -1,12 +1,13 @@
 """What counting alone achieves: unigram and bigram models on the same tokens as the model's perplexity.
 
 The bigram is interpolated Kneser-Ney (Kneser and Ney 1995; Chen and Goodman 1999, section 4.1.6),
-with the discount estimated from the counts, so that the number beside a model's is no straw man.
+with each order's discount estimated from its counts, so that the number beside a model's is no straw man.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,16 +42,10 @@ class KneserNey:
         self.pairs, self.counts, self.vocabulary = pairs, counts, vocabulary
         left = (pairs // np.uint64(vocabulary)).astype(np.int64)
         right = (pairs % np.uint64(vocabulary)).astype(np.int64)
-        once, twice = int((counts == 1).sum()), int((counts == 2).sum())
-        # Ney, Essen and Kneser 1994; a half where the counts of counts cannot tell.
-        self.discount = once / (once + 2 * twice) if once and twice else 0.5
+        self.discount = discount_of(counts)
         self.totals = np.bincount(left, weights=counts, minlength=vocabulary)
         followers = np.bincount(left, minlength=vocabulary)
-        histories = np.bincount(right, minlength=vocabulary)
-        # The lower order: of how many contexts is a token the continuation, discounted down to uniform.
-        kinds = max(1, len(pairs))
-        spare = self.discount * np.count_nonzero(histories) / kinds
-        self.continuation: Floats = np.maximum(histories - self.discount, 0) / kinds + spare / vocabulary
+        self.continuation: Floats = _continuation(np.bincount(right, minlength=vocabulary))
         self.backoff: Floats = np.ones(vocabulary)
         seen = self.totals > 0
         self.backoff[seen] = self.discount * followers[seen] / self.totals[seen]
@@ -65,7 +60,37 @@ class KneserNey:
         return direct + self.backoff[contexts] * self.continuation[targets]
 
 
-def count_train(train: TokenSplit) -> tuple[Unigram, KneserNey]:
+class Baselines(NamedTuple):
+    """Both models, counted once; they score any number of held-out streams."""
+
+    unigram: Unigram
+    bigram: KneserNey
+
+    def perplexities(self, stream: Ids) -> tuple[float, float]:
+        """Unigram and bigram perplexity of the tokens of `stream`, (n,), from the second on: each token is a
+        target once, and its context is the token before it."""
+        contexts, targets = stream[:-1], stream[1:]
+        return _perplexity(self.unigram.probability(targets)), _perplexity(self.bigram.probability(contexts, targets))
+
+
+def discount_of(counts: Ids) -> float:
+    """n1 / (n1 + 2 n2) (Ney, Essen and Kneser 1994); a half where the counts of counts cannot tell."""
+    once, twice = int((counts == 1).sum()), int((counts == 2).sum())
+    return once / (once + 2 * twice) if once and twice else 0.5
+
+
+def _continuation(histories: Ids) -> Floats:
+    """The lower order: of how many contexts each token is the continuation, discounted down to uniform."""
+    vocabulary, kinds = len(histories), int(histories.sum())
+    if kinds == 0:
+        return np.full(vocabulary, 1 / vocabulary)
+    discount = discount_of(histories)
+    spare = discount * np.count_nonzero(histories) / kinds
+    shared: Floats = np.maximum(histories - discount, 0) / kinds + spare / vocabulary
+    return shared
+
+
+def count_train(train: TokenSplit) -> Baselines:
     """Both models, from the training stream."""
     vocabulary = train.vocabulary
     singles = np.zeros(vocabulary, np.int64)
@@ -77,14 +102,12 @@ def count_train(train: TokenSplit) -> tuple[Unigram, KneserNey]:
         singles += np.bincount(ids[: CHUNK if start + CHUNK < end else None], minlength=vocabulary)
         joined = ids[:-1].astype(np.uint64) * np.uint64(vocabulary) + ids[1:].astype(np.uint64)
         pairs, counts = _merge(pairs, counts, *np.unique(joined, return_counts=True))
-    return Unigram(singles), KneserNey(pairs, counts, vocabulary)
+    return Baselines(Unigram(singles), KneserNey(pairs, counts, vocabulary))
 
 
 def ngram_baselines(train: TokenSplit, stream: Ids) -> tuple[float, float]:
-    """Unigram and bigram perplexity of a held-out stream's tokens from the second on, counted on `train`."""
-    unigram, bigram = count_train(train)
-    contexts, targets = stream[:-1], stream[1:]
-    return _perplexity(unigram.probability(targets)), _perplexity(bigram.probability(contexts, targets))
+    """Count on `train` and score one held-out stream: unigram and bigram perplexity, see `Baselines`."""
+    return count_train(train).perplexities(stream)
 
 
 def _perplexity(probabilities: Floats) -> float:

@@ -14,7 +14,7 @@ from forja.training.logbook import read_log
 
 STAGES = ("corpus", "tokenizer", "tokens", "training", "model", "evaluation")
 LAST_STEPS = 50
-"""Training steps whose mean loss is set beside a validation."""
+"""Training steps, at most, whose mean loss is set beside a validation; of a short run a twentieth."""
 
 Point = tuple[float, float]
 
@@ -93,7 +93,8 @@ def gap(drawn: Curves) -> Gap | None:
     if not finite:
         return None
     valid, step = min(finite)
-    before = [loss for at, loss in drawn.loss if at <= step][-LAST_STEPS:]
+    before = [loss for at, loss in drawn.loss if at <= step]
+    before = before[-min(LAST_STEPS, max(1, len(before) // 20)) :]
     return Gap(int(step), valid, sum(before) / len(before)) if before else None
 
 

@@ -7,7 +7,6 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-import psutil
 import torch
 
 from forja import __version__
@@ -22,7 +21,7 @@ def machine_description() -> dict[str, str]:
     described = {
         "Processor": _processor(),
         "Cores": f"{physical_cores()} used, {os.cpu_count() or 1} logical in the machine",
-        "Memory": f"{psutil.virtual_memory().total / GIB:.1f} GiB",
+        "Memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / GIB:.1f} GiB",
     }
     features = _features()
     if features:

@@ -31,13 +31,6 @@ PROMISED = (
 )
 """Names that every finished run has."""
 
-RENAMED = {
-    "corpus.documents_kept": "corpus.documents.kept",
-    "corpus.documents_rejected": "corpus.documents.rejected",
-    "corpus.bytes_kept": "corpus.bytes.kept",
-}
-"""Figures whose promised name is not that of their receipt."""
-
 
 def collect_metrics(run_folder: Path) -> dict[str, float]:
     """The run's figures by name: counts, bytes, seconds, nats; perplexity a token. Raises ForjaError.
@@ -54,9 +47,6 @@ def collect_metrics(run_folder: Path) -> dict[str, float]:
             metrics.update(_flat(figures, folder))
             if "seconds" in receipt:
                 metrics[f"stage.{receipt['stage']}.seconds"] = receipt["seconds"]
-    for old, new in RENAMED.items():
-        if old in metrics:
-            metrics[new] = metrics.pop(old)
     metrics.update(_training(run_folder, metrics))
     metrics.update(_perplexity(run_folder))
     missing = [name for name in PROMISED if name not in metrics]

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from forja.errors import ForjaError
-from forja.evaluation.baselines import ngram_baselines
+from forja.evaluation.baselines import Baselines, count_train
 from forja.models.transformer import Transformer
 from forja.progress import Bar, progress
 from forja.recipe import EvaluationSection
@@ -27,7 +27,7 @@ from forja.tokens.loader import TokenSplit
 from forja.training.objectives import token_losses
 
 SPLITS = ("valid", "test")
-PIECE_BYTES = 1 << 20
+PIECE_CHARACTERS = 1 << 20
 """Text encoded at once, so that one long line does not fill memory."""
 
 
@@ -80,13 +80,16 @@ def evaluate_splits(
     At most `section.max_tokens` targets a split, the first in the stream (documents lie in the order of
     their ids, which are digests: any first part is a fair sample). Raises ForjaError.
     """
-    measured = {split: _evaluate_split(section, model, tokens_folder, split) for split in SPLITS}
+    counted = count_train(TokenSplit.open(tokens_folder, "train"))
+    measured = {split: _evaluate_split(section, model, counted, tokens_folder, split) for split in SPLITS}
     figures = EvaluationFigures(**measured)
     write_json_atomic(workspace / "perplexity.json", asdict(figures))
     return figures
 
 
-def _evaluate_split(section: EvaluationSection, model: Transformer, tokens_folder: Path, split: str) -> SplitFigures:
+def _evaluate_split(
+    section: EvaluationSection, model: Transformer, counted: Baselines, tokens_folder: Path, split: str
+) -> SplitFigures:
     held_out = TokenSplit.open(tokens_folder, split)
     count = min(held_out.tokens - 1, section.max_tokens)
     if count < 1:
@@ -98,7 +101,7 @@ def _evaluate_split(section: EvaluationSection, model: Transformer, tokens_folde
     windows = disjoint_windows(count + 1, model.config.context)
     with progress(f"perplexity of {split}", total=count, unit="tokens") as bar:
         nats = score(model, stream, windows, batch=section.batch, bar=bar)
-    unigram, bigram = ngram_baselines(TokenSplit.open(tokens_folder, "train"), stream)
+    unigram, bigram = counted.perplexities(stream)
     return SplitFigures(
         perplexity=_perplexity(nats, count),
         bits_per_byte=_bits(nats) / size,
@@ -207,7 +210,7 @@ def evaluate_text(model: Transformer, tokenizer: Encoder, files: Sequence[Path],
     nats = 0.0
     for name, text in texts.items():
         ids = [tokenizer.end_of_text]
-        for piece in _pieces(text):
+        for piece in pieces(text):
             ids += tokenizer.encode(piece)
         stream = np.asarray(ids, dtype=np.int64)
         with progress(f"scoring {Path(name).name}", total=len(ids) - 1, unit="tokens") as bar:
@@ -249,19 +252,14 @@ def _read_text(path: Path) -> str:
     return text
 
 
-def _pieces(text: str) -> Iterator[str]:
-    """The text in pieces of about PIECE_BYTES, cut before a space: there the encoding is the same as whole."""
+def pieces(text: str, about: int = PIECE_CHARACTERS) -> Iterator[str]:
+    """The text in pieces of `about` characters, cut before a space: no token crosses there, as words keep
+    the space before them. Only where there is no such place nearby is a piece cut as it comes."""
     start = 0
     while start < len(text):
-        stop = start + PIECE_BYTES
+        stop = min(start + about, len(text))
         if stop < len(text):
-            stop = _cut(text, start, stop)
+            before = (end for end in range(stop, start, -1) if text[end] == " " and not text[end - 1].isspace())
+            stop = next(before, stop)
         yield text[start:stop]
         start = stop
-
-
-def _cut(text: str, start: int, stop: int) -> int:
-    for end in range(stop, max(start, stop - 10_000), -1):
-        if text[end] == " " and not text[end - 1].isspace():
-            return end
-    return stop

@@ -42,12 +42,16 @@ def decimal(value: float, digits: int = 2) -> str:
     return f"{value:,.{digits}f}"
 
 
+def spent(seconds: float) -> str:
+    return duration(seconds) if seconds >= 1 else "under 1s"
+
+
 FILTERS: dict[str, Callable[..., str]] = {
     "counted": counted,
     "short": short,
     "size": size,
     "decimal": decimal,
-    "duration": duration,
+    "spent": spent,
 }
 
 
@@ -82,7 +86,7 @@ def gap_sentence(gap: Gap) -> str:
         return f"{told}. The gap of {apart:.2f} is moderate."
     if apart > -0.1:
         return f"{told}. They agree, so more training or a larger model would still pay."
-    return f"{told}. Validation is the easier text here, by {-apart:.2f}."
+    return f"{told}. Training is {-apart:.2f} higher: the model was still improving, or validation is the easier text."
 
 
 # --- what every `auto` came to ---------------------------------------------------------------

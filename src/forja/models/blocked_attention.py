@@ -25,7 +25,8 @@ def blocked_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     if groups > 1:
         k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
     flat = [x.reshape(-1, *x.shape[2:]) for x in (q, k, v)]  # (batch * heads, time, head_width)
-    return _BlockedAttention.apply(*flat).view(q.shape)  # type: ignore[no-any-return]
+    out: Tensor = _BlockedAttention.apply(*flat)  # type: ignore[no-untyped-call]
+    return out.view(q.shape)
 
 
 def _blocks(time: int) -> list[tuple[int, int]]:
@@ -52,7 +53,7 @@ class _BlockedAttention(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v, *kept = ctx.saved_tensors
         scale = q.shape[-1] ** -0.5
         q_slope, k_slope, v_slope = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)

@@ -47,8 +47,18 @@ class ForjaForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         if isinstance(module, Transformer) and module.config.positions == "rope":
             module.fill_rotation()
 
-    def forward(self, input_ids: Tensor, labels: Tensor | None = None, **_: Any) -> CausalLMOutput:
-        """input_ids, labels: (batch, time); a label of -100 counts for nothing."""
+    def get_input_embeddings(self) -> torch.nn.Module:
+        return self.transformer.embedding
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None, **_: Any
+    ) -> CausalLMOutput:
+        """input_ids, labels: (batch, time); a label of -100 counts for nothing.
+
+        Padding goes on the right, where no token sees it; ValueError for padding on the left.
+        """
+        if attention_mask is not None and not bool(attention_mask[:, 0].all()):
+            raise ValueError("this model takes padding on the right only: set padding_side='right' in the tokenizer")
         hidden = self.transformer(input_ids)  # (batch, time, width)
         logits = self.transformer.logits(hidden)  # (batch, time, vocab_size)
         loss = None

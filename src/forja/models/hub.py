@@ -1,29 +1,31 @@
 """Hugging Face folders, out and in: a trained model as a plain folder that needs no Forja to load,
 and any folder of the families Forja's transformer can express as a Forja transformer.
 
-Only safetensors and JSON are read; a folder's code is never run.
+Only safetensors and JSON are read; a folder's code is never run. What each family calls things is
+in `families.py`.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from forja.errors import ForjaError
+from forja.models.families import FAMILIES, Weights
 from forja.models.transformer import Transformer, TransformerConfig
-from forja.run import write_json_atomic
+from forja.run import fsync_folder, write_json_atomic
 from forja.tokens.bpe import Tokenizer, load_tokenizer
 
-Weights = dict[str, Tensor]
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
 @dataclass(frozen=True)
@@ -36,33 +38,23 @@ class ExportFigures:
     parameters: int
 
 
-@dataclass(frozen=True)
-class Family:
-    """One Hugging Face architecture: what it can express, and names and layouts both ways."""
-
-    model_type: str
-    architecture: str
-    expresses: Callable[[TransformerConfig], bool]
-    config_out: Callable[[TransformerConfig], dict[str, Any]]
-    config_in: Callable[[dict[str, Any]], TransformerConfig]
-    weights_out: Callable[[Weights, TransformerConfig], Weights]
-    weights_in: Callable[[Weights, TransformerConfig], Weights]
-
-
 def export(checkpoint: Path, tokenizer_folder: Path, workspace: Path) -> ExportFigures:
     """Write the checkpoint's model as a Hugging Face folder. Raises ForjaError."""
-    model = load_model(checkpoint)
-    return export_model(model, tokenizer_folder, workspace)
+    return export_model(load_model(checkpoint), tokenizer_folder, workspace)
 
 
 def export_model(model: Transformer, tokenizer_folder: Path, folder: Path) -> ExportFigures:
-    """Write config.json, model.safetensors (fp32), generation_config.json and the tokenizer's files."""
+    """Write config.json, model.safetensors (fp32), generation_config.json and the tokenizer's files.
+
+    Rows of the embedding that only pad the vocabulary stay. The same model gives the same bytes.
+    Raises ForjaError where the weights cannot be written.
+    """
     config = model.config
     family = next(family for family in FAMILIES if family.expresses(config))
-    weights = {name: tensor.detach().float() for name, tensor in model.state_dict().items()}
+    standard = family.model_type != "forja"
     folder.mkdir(parents=True, exist_ok=True)
-    named = {name: tensor.contiguous() for name, tensor in family.weights_out(weights, config).items()}
-    save_file(dict(sorted(named.items())), folder / "model.safetensors", metadata={"format": "pt"})
+    weights = {name: tensor.detach().float() for name, tensor in model.state_dict().items()}
+    _write_weights(folder / "model.safetensors", family.weights_out(weights, config))
     tokenizer = load_tokenizer(tokenizer_folder)
     ends = {"bos_token_id": tokenizer.end_of_text, "eos_token_id": tokenizer.end_of_text}
     described = {
@@ -71,15 +63,16 @@ def export_model(model: Transformer, tokenizer_folder: Path, folder: Path) -> Ex
         "dtype": "float32",
         "vocab_size": config.vocab_size,
         "tie_word_embeddings": config.tie_embeddings,
-        "use_cache": True,
+        "use_cache": standard,
         **ends,
         **family.config_out(config),
     }
     write_json_atomic(folder / "config.json", described)
-    write_json_atomic(folder / "generation_config.json", {**ends, "do_sample": True})
-    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+    # The padding id is named here only: in config.json it would stop that row's gradient in Qwen3.
+    pad = tokenizer.control("<|pad|>")
+    write_json_atomic(folder / "generation_config.json", {**ends, "pad_token_id": pad, "do_sample": True})
+    for name in TOKENIZER_FILES:
         shutil.copyfile(tokenizer_folder / name, folder / name)
-    standard = family.model_type != "forja"
     note = (
         f"a plain {family.architecture}: AutoModelForCausalLM loads it with no Forja installed"
         if standard
@@ -90,7 +83,7 @@ def export_model(model: Transformer, tokenizer_folder: Path, folder: Path) -> Ex
 
 
 def load_run_model(run_folder: Path) -> tuple[Transformer, Tokenizer]:
-    """A run's exported model and its tokenizer."""
+    """A run's exported model and its tokenizer. Raises ForjaError."""
     folder = run_folder / "model"
     if not folder.is_dir():
         raise ForjaError("this run has no model yet.", where=str(run_folder), fix="Run it to the end first.")
@@ -98,7 +91,10 @@ def load_run_model(run_folder: Path) -> tuple[Transformer, Tokenizer]:
 
 
 def load_folder(folder: Path) -> Transformer:
-    """The transformer in a Hugging Face folder. Raises ForjaError for families and parts it cannot express."""
+    """The transformer in a Hugging Face folder, in fp32 and ready to evaluate.
+
+    Raises ForjaError for damaged folders, and for families and parts that it cannot express.
+    """
     described = _read_config(folder / "config.json")
     family = next((family for family in FAMILIES if family.model_type == described.get("model_type")), None)
     if family is None:
@@ -106,31 +102,50 @@ def load_folder(folder: Path) -> Transformer:
         raise ForjaError(
             f"its model type is {described.get('model_type')!r}; Forja's transformer reads {known}.", where=str(folder)
         )
-    config = family.config_in(described)
-    return _build(config, family.weights_in(_read_weights(folder), config), folder)
+    with _placed(folder / "config.json", "the configuration"):
+        config = family.config_in(described)
+    weights = _read_weights(folder)
+    with _placed(folder, "the weights"):
+        named = family.weights_in(weights, config)
+    return _build(config, named, folder)
 
 
 def save_model(model: Transformer, folder: Path) -> None:
-    """Forja's own form: model.safetensors under the transformer's names, and model.json."""
-    weights = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    """Forja's own form: model.safetensors under the transformer's names, and model.json. Raises ForjaError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_weights(folder / "model.safetensors", model.state_dict())
     write_json_atomic(folder / "model.json", asdict(model.config))
 
 
 def load_model(folder: Path) -> Transformer:
-    """What `save_model` wrote, or a training checkpoint's model."""
+    """What `save_model` wrote, or a training checkpoint's model. Raises ForjaError."""
     described = _read_config(folder / "model.json")
-    return _build(TransformerConfig(**described), _read_weights(folder), folder)
+    with _placed(folder / "model.json", "the configuration"):
+        config = TransformerConfig(**described)
+    return _build(config, _read_weights(folder), folder)
 
 
 def _build(config: TransformerConfig, weights: Weights, folder: Path) -> Transformer:
-    model = Transformer(config)
     try:
+        model = Transformer(config)
         model.load_state_dict(weights)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         said = str(error).splitlines()[-1].strip()
         raise ForjaError(f"the weights do not fit the configuration ({said}).", where=str(folder)) from None
     return model.eval()
+
+
+@contextmanager
+def _placed(place: Path, what: str) -> Iterator[None]:
+    """Say where a foreign folder failed, as errors a person can act on."""
+    try:
+        yield
+    except ForjaError as error:
+        raise ForjaError(error.what, where=str(place)) from None
+    except KeyError as error:
+        raise ForjaError(f"{error.args[0]!r} is missing from {what}.", where=str(place)) from None
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        raise ForjaError(f"{what} cannot be understood ({error}).", where=str(place)) from None
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -138,8 +153,8 @@ def _read_config(path: Path) -> dict[str, Any]:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise ForjaError(f"there is no {path.name} here.", where=str(path.parent)) from None
-    except ValueError:
-        raise ForjaError("the file is damaged (it is not JSON).", where=str(path)) from None
+    except (ValueError, TypeError):
+        raise ForjaError("the file is damaged (it is not a JSON object).", where=str(path)) from None
 
 
 def _read_weights(folder: Path) -> Weights:
@@ -157,226 +172,20 @@ def _read_weights(folder: Path) -> Weights:
     return {name: tensor.float() for name, tensor in weights.items()}
 
 
-def _refuse(described: dict[str, Any], expected: dict[str, Any]) -> None:
-    """Refuse a folder whose mathematics differ from ours."""
-    for key, value in expected.items():
-        if described.get(key, value) != value:
-            raise ForjaError(f"its {key} is {described[key]!r}, and Forja's transformer has {value!r}.")
-
-
-# --- GPT-2 -----------------------------------------------------------------------------------
-
-GPT2_NAMES = {
-    "attention_norm": "ln_1",
-    "attention.qkv": "attn.c_attn",
-    "attention.out": "attn.c_proj",
-    "ffn_norm": "ln_2",
-    "ffn.up": "mlp.c_fc",
-    "ffn.down": "mlp.c_proj",
-}
-GPT2_TOP = {
-    "embedding.weight": "transformer.wte.weight",
-    "position_embedding.weight": "transformer.wpe.weight",
-    "final_norm.weight": "transformer.ln_f.weight",
-    "final_norm.bias": "transformer.ln_f.bias",
-}
-
-
-def _gpt2_expresses(c: TransformerConfig) -> bool:
-    parts = (c.activation, c.norm, c.positions, c.qk_norm, c.bias, c.tie_embeddings, c.logit_softcap)
-    whole = c.kv_heads == c.heads and c.heads * c.head_width == c.width
-    return whole and parts == ("gelu", "layernorm", "learned", False, True, True, None)
-
-
-def _gpt2_config_out(c: TransformerConfig) -> dict[str, Any]:
-    return {
-        "n_layer": c.layers,
-        "n_head": c.heads,
-        "n_embd": c.width,
-        "n_positions": c.context,
-        "n_inner": c.ffn_width,
-        "activation_function": "gelu_new",
-        "layer_norm_epsilon": c.norm_eps,
-        "embd_pdrop": 0.0,
-        "attn_pdrop": 0.0,
-        "resid_pdrop": 0.0,
-    }
-
-
-def _gpt2_config_in(d: dict[str, Any]) -> TransformerConfig:
-    _refuse(d, {"activation_function": "gelu_new", "scale_attn_by_inverse_layer_idx": False})
-    width, heads = d["n_embd"], d["n_head"]
-    return TransformerConfig(
-        vocab_size=d["vocab_size"],
-        context=d["n_positions"],
-        layers=d["n_layer"],
-        heads=heads,
-        kv_heads=heads,
-        width=width,
-        head_width=width // heads,
-        ffn_width=d.get("n_inner") or 4 * width,
-        activation="gelu",
-        norm="layernorm",
-        positions="learned",
-        rope_theta=10_000.0,
-        qk_norm=False,
-        bias=True,
-        tie_embeddings=True,
-        norm_eps=d.get("layer_norm_epsilon", 1e-5),
-    )
-
-
-def _gpt2_pairs(config: TransformerConfig) -> list[tuple[str, str, bool]]:
-    """Our name, GPT-2's, and whether its layout is (in, out) where ours is (out, in)."""
-    pairs = [(ours, theirs, False) for ours, theirs in GPT2_TOP.items()]
-    for layer in range(config.layers):
-        for ours, theirs in GPT2_NAMES.items():
-            for kind in ("weight", "bias"):
-                turned = kind == "weight" and not ours.endswith("norm")
-                pairs.append((f"blocks.{layer}.{ours}.{kind}", f"transformer.h.{layer}.{theirs}.{kind}", turned))
-    return pairs
-
-
-def _gpt2_out(weights: Weights, config: TransformerConfig) -> Weights:
-    return {theirs: weights[ours].t() if turned else weights[ours] for ours, theirs, turned in _gpt2_pairs(config)}
-
-
-def _gpt2_in(weights: Weights, config: TransformerConfig) -> Weights:
-    # The published GPT-2 folders leave out the `transformer.` that GPT2LMHeadModel writes.
-    full = {name if name.startswith("transformer.") else f"transformer.{name}": w for name, w in weights.items()}
-    pairs = _gpt2_pairs(config)
-    missing = [theirs for _, theirs, _ in pairs if theirs not in full]
-    if missing:
-        raise ForjaError(f"the weights lack {missing[0]}.")
-    return {ours: full[theirs].t().contiguous() if turned else full[theirs] for ours, theirs, turned in pairs}
-
-
-# --- Qwen3 -----------------------------------------------------------------------------------
-
-QWEN3_NAMES = {
-    "attention_norm": "input_layernorm",
-    "attention.q_norm": "self_attn.q_norm",
-    "attention.k_norm": "self_attn.k_norm",
-    "attention.out": "self_attn.o_proj",
-    "ffn_norm": "post_attention_layernorm",
-    "ffn.down": "mlp.down_proj",
-}
-
-
-def _qwen3_expresses(c: TransformerConfig) -> bool:
-    parts = (c.activation, c.norm, c.positions, c.qk_norm, c.bias, c.logit_softcap)
-    return parts == ("swiglu", "rmsnorm", "rope", True, False, None)
-
-
-def _qwen3_config_out(c: TransformerConfig) -> dict[str, Any]:
-    return {
-        "num_hidden_layers": c.layers,
-        "num_attention_heads": c.heads,
-        "num_key_value_heads": c.kv_heads,
-        "hidden_size": c.width,
-        "head_dim": c.head_width,
-        "intermediate_size": c.ffn_width,
-        "max_position_embeddings": c.context,
-        "rope_theta": c.rope_theta,
-        "rope_parameters": {"rope_type": "default", "rope_theta": c.rope_theta},
-        "hidden_act": "silu",
-        "rms_norm_eps": c.norm_eps,
-        "attention_bias": False,
-        "attention_dropout": 0.0,
-        "use_sliding_window": False,
-    }
-
-
-def _qwen3_config_in(d: dict[str, Any]) -> TransformerConfig:
-    _refuse(d, {"hidden_act": "silu", "attention_bias": False, "use_sliding_window": False})
-    rope = d.get("rope_parameters") or {}
-    _refuse(rope, {"rope_type": "default"})
-    return TransformerConfig(
-        vocab_size=d["vocab_size"],
-        context=d["max_position_embeddings"],
-        layers=d["num_hidden_layers"],
-        heads=d["num_attention_heads"],
-        kv_heads=d["num_key_value_heads"],
-        width=d["hidden_size"],
-        head_width=d.get("head_dim") or d["hidden_size"] // d["num_attention_heads"],
-        ffn_width=d["intermediate_size"],
-        activation="swiglu",
-        norm="rmsnorm",
-        positions="rope",
-        rope_theta=rope.get("rope_theta") or d.get("rope_theta", 10_000.0),
-        qk_norm=True,
-        bias=False,
-        tie_embeddings=d.get("tie_word_embeddings", False),
-        norm_eps=d["rms_norm_eps"],
-    )
-
-
-def _qwen3_plain(config: TransformerConfig) -> dict[str, str]:
-    """Names of the tensors that are the same in both, ours to theirs."""
-    names = {"embedding.weight": "model.embed_tokens.weight", "final_norm.weight": "model.norm.weight"}
-    if not config.tie_embeddings:
-        names["head.weight"] = "lm_head.weight"
-    for layer in range(config.layers):
-        for ours, theirs in QWEN3_NAMES.items():
-            names[f"blocks.{layer}.{ours}.weight"] = f"model.layers.{layer}.{theirs}.weight"
-    return names
-
-
-def _qwen3_fused(config: TransformerConfig) -> dict[str, tuple[list[str], list[int]]]:
-    """Our fused matrices: the parts they are in Qwen3, and the rows of each."""
-    query, key = config.heads * config.head_width, config.kv_heads * config.head_width
-    fused = {}
-    for layer in range(config.layers):
-        base = f"model.layers.{layer}"
-        projections = [f"{base}.self_attn.{part}_proj.weight" for part in "qkv"]
-        fused[f"blocks.{layer}.attention.qkv.weight"] = (projections, [query, key, key])
-        gated = [f"{base}.mlp.{part}_proj.weight" for part in ("gate", "up")]
-        fused[f"blocks.{layer}.ffn.up.weight"] = (gated, [config.ffn_width] * 2)
-    return fused
-
-
-def _qwen3_out(weights: Weights, config: TransformerConfig) -> Weights:
-    named = {theirs: weights[ours] for ours, theirs in _qwen3_plain(config).items()}
-    for ours, (parts, rows) in _qwen3_fused(config).items():
-        named.update(zip(parts, weights[ours].split(rows), strict=True))
-    return named
-
-
-def _qwen3_in(weights: Weights, config: TransformerConfig) -> Weights:
+def _write_weights(path: Path, weights: Weights) -> None:
+    """Write beside, sync, rename: the file is complete or absent."""
+    plain = {name: weights[name].detach().cpu().contiguous() for name in sorted(weights)}
+    aside = path.with_name(f".{path.name}.new")
     try:
-        named = {ours: weights[theirs] for ours, theirs in _qwen3_plain(config).items()}
-        for ours, (parts, _) in _qwen3_fused(config).items():
-            named[ours] = torch.cat([weights[part] for part in parts])
-    except KeyError as error:
-        raise ForjaError(f"the weights lack {error.args[0]}.") from None
-    return named
-
-
-# --- any other mixture -----------------------------------------------------------------------
-
-
-def _forja_config_in(d: dict[str, Any]) -> TransformerConfig:
-    return TransformerConfig(**{field.name: d["transformer"][field.name] for field in fields(TransformerConfig)})
-
-
-def _forja_out(weights: Weights, config: TransformerConfig) -> Weights:
-    return {f"transformer.{name}": tensor for name, tensor in weights.items()}
-
-
-def _forja_in(weights: Weights, config: TransformerConfig) -> Weights:
-    return {name.removeprefix("transformer."): tensor for name, tensor in weights.items()}
-
-
-FAMILIES = (
-    Family("gpt2", "GPT2LMHeadModel", _gpt2_expresses, _gpt2_config_out, _gpt2_config_in, _gpt2_out, _gpt2_in),
-    Family("qwen3", "Qwen3ForCausalLM", _qwen3_expresses, _qwen3_config_out, _qwen3_config_in, _qwen3_out, _qwen3_in),
-    Family(
-        "forja",
-        "ForjaForCausalLM",
-        lambda config: True,
-        lambda config: {"transformer": asdict(config)},
-        _forja_config_in,
-        _forja_out,
-        _forja_in,
-    ),
-)
+        save_file(plain, aside, metadata={"format": "pt"})
+        with open(aside, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+        fsync_folder(path.parent)
+    except (SafetensorError, OSError) as error:
+        aside.unlink(missing_ok=True)
+        raise ForjaError(
+            f"the weights could not be written ({error}).",
+            where=str(path),
+            fix="Make room or mend the permission, and give the same command again.",
+        ) from None

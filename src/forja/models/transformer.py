@@ -42,12 +42,24 @@ class TransformerConfig:
 
 
 class KVCache:
-    """Keys and values of the tokens seen so far: per layer (batch, kv_heads, capacity, head_width)."""
+    """Keys and values of the tokens seen so far: per layer (batch, kv_heads, capacity, head_width).
 
-    def __init__(self, config: TransformerConfig, batch: int = 1, *, dtype: torch.dtype = torch.float32) -> None:
-        shape = (config.layers, batch, config.kv_heads, config.context, config.head_width)
-        self.keys = torch.zeros(shape, dtype=dtype)
-        self.values = torch.zeros(shape, dtype=dtype)
+    capacity: tokens that there is room for, the whole context by default.
+    """
+
+    def __init__(
+        self,
+        config: TransformerConfig,
+        batch: int = 1,
+        *,
+        capacity: int | None = None,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        capacity = min(capacity or config.context, config.context)
+        shape = (config.layers, batch, config.kv_heads, capacity, config.head_width)
+        self.keys = torch.zeros(shape, dtype=dtype, device=device)
+        self.values = torch.zeros(shape, dtype=dtype, device=device)
         self.length = 0
 
     def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -107,7 +119,8 @@ class Attention(nn.Module):
             y = F.scaled_dot_product_attention(
                 q, k, v, attn_mask=mask, is_causal=mask is None and time > 1, enable_gqa=c.kv_heads != c.heads
             )
-        return self.out(y.transpose(1, 2).reshape(batch, time, self.sizes[0]))  # (batch, time, width)
+        y = y.transpose(1, 2).reshape(batch, time, self.sizes[0])  # (batch, time, heads * head_width)
+        return self.out(y)  # type: ignore[no-any-return]
 
 
 class FeedForward(nn.Module):
@@ -154,7 +167,10 @@ def make_norm(config: TransformerConfig) -> nn.Module:
 
 
 class Transformer(nn.Module):
-    """tokens (batch, time) int64 -> hidden states after the last norm (batch, time, width)."""
+    """tokens (batch, time) int64 -> hidden states after the last norm (batch, time, width).
+
+    With a cache, tokens follow those that it holds. Raises ValueError past the context or the cache's room.
+    """
 
     cos: Tensor
     sin: Tensor
@@ -190,6 +206,9 @@ class Transformer(nn.Module):
     def forward(self, tokens: Tensor, *, cache: KVCache | None = None) -> Tensor:
         time = tokens.shape[1]
         start = 0 if cache is None else cache.length
+        room = self.config.context if cache is None else cache.keys.shape[3]
+        if start + time > room:
+            raise ValueError(f"{start + time} tokens do not fit: there is room for {room}")
         x = self.embedding(tokens)  # (batch, time, width)
         rotation = None
         if self.config.positions == "learned":

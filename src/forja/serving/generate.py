@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from forja.errors import ForjaError
 from forja.models.transformer import KVCache, Transformer
 from forja.tokens.bpe import Tokenizer
 
@@ -27,22 +28,26 @@ def generate(
     """Up to `max_tokens` ids that continue `tokens`, ending before the first of `stop_ids`.
 
     temperature 0 takes the likeliest; top_k 0 and top_p 1 leave all tokens in; banned: (vocabulary,)
-    bool, tokens never taken. The same seed gives the same ids; without one, each call differs.
+    bool, tokens never taken. The same seed gives the same ids; without one, each call differs. Raises
+    ValueError for no tokens, and ForjaError where the model gives no numbers.
     """
+    if not tokens:
+        raise ValueError("there must be a token to continue")
     model.eval()
+    weight = model.unembedding
     source = torch.Generator()
     source.manual_seed(seed) if seed is not None else source.seed()
     context = model.config.context
     seen = list(tokens)
-    cache = KVCache(model.config)
     fresh = seen[-context:]
+    cache = _room(model, len(fresh) + max_tokens)
     for _ in range(max_tokens):
         if cache.length + len(fresh) > context:
             # Positions are used up: go on from the last half of the context, read again from its start.
-            cache = KVCache(model.config)
             fresh = seen[-(context // 2) :]
-        hidden = model(torch.tensor([fresh]), cache=cache)[0, -1]  # (width,)
-        logits = model.logits(hidden).float()  # (vocabulary,)
+            cache = _room(model, context)
+        hidden = model(torch.tensor([fresh], device=weight.device), cache=cache)[0, -1]  # (width,)
+        logits = model.logits(hidden).float().cpu()  # (vocabulary,)
         if banned is not None:
             logits[banned] = -torch.inf
         token = _choose(logits, temperature, top_k, top_p, source)
@@ -53,11 +58,21 @@ def generate(
         fresh = [token]
 
 
+def _room(model: Transformer, tokens: int) -> KVCache:
+    """An empty cache for this many tokens, where the model is: a long context costs only what is used of it."""
+    weight = model.unembedding
+    return KVCache(model.config, capacity=tokens, dtype=weight.dtype, device=weight.device)
+
+
 def _choose(logits: Tensor, temperature: float, top_k: int, top_p: float, source: torch.Generator) -> int:
     """One token from (vocabulary,) logits."""
+    best = logits.max()
+    if not best.isfinite():
+        raise ForjaError("the model gives no number for the next token: its weights are damaged or it has diverged.")
     if temperature == 0:
         return int(logits.argmax())
-    logits = logits / temperature
+    # The likeliest is put at zero first, so that no temperature, however small, overflows.
+    logits = (logits - best) / temperature
     if 0 < top_k < len(logits):
         logits[logits < logits.topk(top_k).values[-1]] = -torch.inf
     probabilities = logits.softmax(dim=0)
@@ -127,9 +142,7 @@ def _stream(
 ) -> Iterator[str]:
     decoder = tokenizer.stream_decoder()
     held = ""
-    ends = frozenset(
-        token for name in ("<|endoftext|>", "<|end|>") if (token := tokenizer.control(name)) is not None
-    )
+    ends = frozenset(token for name in ("<|endoftext|>", "<|end|>") if (token := tokenizer.control(name)) is not None)
     new = generate(
         model,
         ids,

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
-import xxhash
 
 from forja.errors import ForjaError
 from forja.progress import progress
@@ -37,9 +37,20 @@ CONTROLS = 64
 SENTINELS = 100
 RESERVED = CONTROLS + SENTINELS
 """Ids below this never come from text."""
+SMALLEST_VOCABULARY = 512
+"""What the recipe allows: the reserved ids, 256 bytes and a few merges."""
 
-# As GPT-2's (Radford et al. 2019) but that digits come in threes at most, as in cl100k, so that numbers split alike.
-SPLIT = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+# As GPT-2's (Radford et al. 2019) but that digits come in threes at most, as in cl100k, so that numbers split alike,
+# and that combining marks stay with their letters, so that words of Hindi or Thai are not torn apart.
+SPLIT = (
+    r"'(?:[sdmt]|ll|ve|re)| ?[\p{L}\p{M}]+|\p{N}{1,3}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+PIECE = 1 << 16
+"""Characters encoded at once: one long document then takes all cores, and one long line little memory."""
+SURROGATE = re.compile("[\ud800-\udfff]")
+MEASURED_BYTES = 4_000_000
+"""Text on which bytes a token are measured, at most."""
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
@@ -76,12 +87,24 @@ class Tokenizer:
         return frozenset(self._backend.get_added_tokens_decoder())
 
     def encode(self, text: str) -> list[int]:
-        ids: list[int] = self._backend.encode(text, add_special_tokens=False).ids
+        """The text's ids; `decode` gives it back exactly (half a surrogate pair, which is no text, as U+FFFD)."""
+        if len(text) > PIECE:
+            return self.encode_batch([text])[0]
+        ids: list[int] = self._backend.encode(SURROGATE.sub("\ufffd", text), add_special_tokens=False).ids
         return ids
 
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
-        """As `encode`, over all cores."""
-        return [found.ids for found in self._backend.encode_batch_fast(texts, add_special_tokens=False)]
+        """As `encode`, over all cores; other Python threads run meanwhile."""
+        cut = [pieces_of(SURROGATE.sub("\ufffd", text)) for text in texts]
+        flat = [piece for pieces in cut for piece in pieces]
+        found = iter(self._backend.encode_batch_fast(flat, add_special_tokens=False))
+        encoded = []
+        for pieces in cut:
+            ids: list[int] = next(found).ids
+            for _ in pieces[1:]:
+                ids.extend(next(found).ids)
+            encoded.append(ids)
+        return encoded
 
     def decode(self, ids: list[int]) -> str:
         text: str = self._backend.decode(ids, skip_special_tokens=False)
@@ -102,6 +125,20 @@ class Tokenizer:
         if found is None:
             raise ForjaError(f"this tokenizer has no {name}, so it cannot write chats.")
         return found
+
+
+def pieces_of(text: str) -> list[str]:
+    """The text cut into pieces of at most PIECE characters, before a space that follows a word: `SPLIT` has a
+    border there, so the ids are the whole text's. Only where there is no such space is the cut a hard one."""
+    pieces, start = [], 0
+    while len(text) - start > PIECE:
+        stop = text.rfind(" ", start + 1, start + PIECE)
+        while stop > start and text[stop - 1].isspace():
+            stop = text.rfind(" ", start + 1, stop)
+        stop = stop if stop > start else start + PIECE
+        pieces.append(text[start:stop])
+        start = stop
+    return [*pieces, text[start:]]
 
 
 class StreamDecoder:
@@ -165,28 +202,39 @@ def train_tokenizer(section: TokenizerSection, corpus_folder: Path, workspace: P
 
     def sample() -> Iterator[str]:
         nonlocal sampled
-        with progress("learning merges", total=total, unit="bytes") as bar:
-            for text in _sample(corpus_folder, keep):
+        expected = min(section.sample_bytes, _text_bytes(corpus_folder))
+        with progress("learning merges", total=expected, unit="bytes") as bar:
+            for text in _sample(corpus_folder, section.sample_bytes):
                 size = len(text.encode())
                 sampled += size
                 bar.advance(size)
-                yield text
+                yield from pieces_of(text)
 
-    total, keep = _sampling(corpus_folder, section.sample_bytes)
     backend.train_from_iterator(sample(), trainer)
-    if backend.get_vocab_size() < section.vocabulary:
-        raise ForjaError(
-            f"the corpus ({sampled:,} bytes) supports a vocabulary of {backend.get_vocab_size():,}, "
-            f"and {section.vocabulary:,} are asked for.",
-            fix=f"Give more text, or set tokenizer.vocabulary={backend.get_vocab_size()}.",
-        )
+    _check_size(backend.get_vocab_size(), sampled, section)
     save_tokenizer(backend, workspace)
-    tokenizer = Tokenizer(backend)
-    tokens = measured = 0
-    for text in _sample(corpus_folder, min(keep, 4_000_000 / max(total, 1) * keep)):
-        tokens += len(tokenizer.encode(text))
-        measured += len(text.encode())
-    return TokenizerFigures(backend.get_vocab_size(), measured / max(tokens, 1), sampled)
+    bytes_per_token = _compression(Tokenizer(backend), corpus_folder, min(section.sample_bytes, MEASURED_BYTES))
+    return TokenizerFigures(backend.get_vocab_size(), bytes_per_token, sampled)
+
+
+def _check_size(reached: int, sampled: int, section: TokenizerSection) -> None:
+    if reached >= section.vocabulary:
+        return
+    lower = f" lower tokenizer.vocabulary to {reached} or less," if reached >= SMALLEST_VOCABULARY else ""
+    rarer = " or set tokenizer.min_frequency=1" if section.min_frequency > 1 else ""
+    raise ForjaError(
+        f"the corpus ({sampled:,} bytes looked at) supports a vocabulary of {reached:,}, "
+        f"and {section.vocabulary:,} are asked for.",
+        where="tokenizer.vocabulary",
+        fix=f"Either{lower} give more text{rarer}." if lower or rarer else "Give more text.",
+    )
+
+
+def _compression(tokenizer: Tokenizer, corpus_folder: Path, wanted: int) -> float:
+    """Bytes a token over the first `wanted` bytes of the sample."""
+    texts = list(_sample(corpus_folder, wanted))
+    tokens = sum(map(len, tokenizer.encode_batch(texts)))
+    return sum(len(text.encode()) for text in texts) / max(tokens, 1)
 
 
 def save_tokenizer(backend: tokenizers.Tokenizer, folder: Path) -> None:
@@ -214,17 +262,27 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         raise ForjaError(f"the tokenizer cannot be read ({error}).", where=str(path)) from None
 
 
-def _sampling(corpus_folder: Path, wanted: int) -> tuple[int, float]:
-    """Bytes to expect and the share of documents that comes to about `wanted` bytes."""
-    whole = sum(len(text.encode()) for text in _sample(corpus_folder, 1.0))
-    share = min(1.0, wanted / max(whole, 1))
-    return round(whole * share), share
-
-
-def _sample(corpus_folder: Path, share: float) -> Iterator[str]:
-    """Texts of the documents whose id falls in the share, in the order of their ids."""
+def _text_bytes(corpus_folder: Path) -> int:
+    """About how many bytes of text the corpus holds, from the files' footers alone."""
+    total = 0
     for path in sorted(corpus_folder.glob("documents-*.parquet")):
-        for batch in pq.ParquetFile(path).iter_batches(batch_size=256, columns=["id", "text"]):
-            for identity, text in zip(batch["id"].to_pylist(), batch["text"].to_pylist(), strict=True):
-                if share >= 1 or xxhash.xxh3_64_intdigest(f"tokenizer:{identity}".encode()) < share * 2**64:
-                    yield text
+        footer = pq.ParquetFile(path).metadata
+        for number in range(footer.num_row_groups):
+            group = footer.row_group(number)
+            columns = (group.column(place) for place in range(group.num_columns))
+            total += sum(column.total_uncompressed_size for column in columns if column.path_in_schema == "text")
+    return total
+
+
+def _sample(corpus_folder: Path, wanted: int) -> Iterator[str]:
+    """Texts of the first documents, up to `wanted` bytes, the last one cut to fit. Documents lie in the order
+    of their ids, which are digests: any first part of the corpus is a fair sample of it."""
+    for path in sorted(corpus_folder.glob("documents-*.parquet")):
+        for batch in pq.ParquetFile(path).iter_batches(batch_size=64, columns=["text"]):
+            for text in batch["text"].to_pylist():
+                size = len(text.encode())
+                if size >= wanted:
+                    yield text.encode()[:wanted].decode(errors="ignore")
+                    return
+                wanted -= size
+                yield text

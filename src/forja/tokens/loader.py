@@ -10,18 +10,21 @@ import hashlib
 import json
 from bisect import bisect_right
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
 from forja.errors import ForjaError
 
+if TYPE_CHECKING:
+    import torch
+
 Ids = npt.NDArray[np.int64]
 ROUNDS = 6
+AGAIN = "Delete this folder and run the tokens stage again."
 
 
 def sequences_in(tokens: int, context: int, overlap: int) -> int:
@@ -49,9 +52,17 @@ class TokenSplit:
             meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise ForjaError("there are no tokens here.", where=str(folder), fix="Run the tokens stage.") from None
-        paths = sorted(folder.glob(f"{split}-*.bin"))
+        except ValueError as error:
+            raise ForjaError(f"meta.json cannot be read ({error}).", where=str(folder), fix=AGAIN) from None
+        # An empty file cannot be mapped.
+        paths = [path for path in sorted(folder.glob(f"{split}-*.bin")) if path.stat().st_size]
         shards: list[npt.NDArray[Any]] = [np.memmap(path, dtype=meta["dtype"], mode="r") for path in paths]
-        return cls(shards, meta["context"], meta["overlap"], meta["vocabulary"], folder / f"{split}-index.parquet")
+        index = folder / f"{split}-index.parquet"
+        opened = cls(shards, meta["context"], meta["overlap"], meta["vocabulary"], index)
+        if opened.tokens != meta["splits"][split]["tokens"]:
+            what = f"the {split} shards hold {opened.tokens:,} tokens and {meta['splits'][split]['tokens']:,} are due."
+            raise ForjaError(what, where=str(folder), fix=AGAIN)
+        return opened
 
     @property
     def index(self) -> pa.Table:
@@ -59,9 +70,11 @@ class TokenSplit:
         return pq.read_table(self._index)
 
     def read(self, start: int, length: int) -> Ids:
-        """Tokens start to start + length of the stream, (length,) int64."""
+        """Tokens start to start + length of the stream, (length,) int64. Raises IndexError beyond its ends."""
         pieces = []
         end = start + length
+        if start < 0 or end > self.tokens or length < 1:
+            raise IndexError(f"tokens {start} to {end} of a stream of {self.tokens}")
         shard = bisect_right(self._starts, start) - 1
         while start < end:
             offset = start - self._starts[shard]
@@ -72,7 +85,7 @@ class TokenSplit:
         return (pieces[0] if len(pieces) == 1 else np.concatenate(pieces)).astype(np.int64)
 
     def slot(self, number: int) -> Ids:
-        """Slot `number`, (context + 1,) int64: always the same tokens."""
+        """Slot `number` of 0 to sequences - 1, (context + 1,) int64: always the same tokens."""
         return self.read(number * (self.context - self.overlap), self.context + 1)
 
 
@@ -89,6 +102,10 @@ class Batches:
     """Global batches of `batch_size` sequences, epoch after epoch, each epoch in an order of its own."""
 
     def __init__(self, split: TokenSplit, *, batch_size: int, seed: int) -> None:
+        """Raises ForjaError where the split does not hold one sequence."""
+        if split.sequences < 1:
+            what = f"the split is {split.tokens:,} tokens, less than one sequence of {split.context + 1}."
+            raise ForjaError(what, fix="Give more text or lower tokens.context.")
         self.split, self.batch_size, self.seed = split, batch_size, seed
 
     def slots_at(self, step: int) -> Ids:
@@ -108,7 +125,9 @@ class Batches:
 
 
 def read_slots(split: TokenSplit, slots: Ids) -> Batch:
-    """The batch of these slots."""
+    """The batch of these slots, (n,)."""
+    import torch
+
     rows = np.empty((len(slots), split.context + 1), dtype=np.int64)
     for row, slot in enumerate(slots):
         rows[row] = split.slot(int(slot))

@@ -1,12 +1,16 @@
 """Documents to token shards: split by document, encoded over all cores, laid end to end.
 
 Each split is one stream of ids that begins with end-of-text and has one after every document, cut
-into flat binary shards; an index says where each document lies.
+into flat binary shards; an index says where each document lies. Documents of a source that weighs more
+than 1 come again in later rounds, behind all others, never right after themselves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,14 +22,23 @@ import pyarrow.parquet as pq
 import xxhash
 
 from forja.errors import ForjaError
-from forja.progress import progress
+from forja.progress import Bar, progress
 from forja.recipe import TokensSection
 from forja.run import write_json_atomic
-from forja.tokens.bpe import load_tokenizer
+from forja.tokens.bpe import Tokenizer, load_tokenizer
 from forja.tokens.loader import sequences_in
 
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
+BATCH_BYTES = 1 << 22
+"""Text encoded at once, so that memory stays small whatever the documents' length."""
+BATCH_ROWS = 2048
+INDEX_ROWS = 1 << 16
+BUFFER_TOKENS = 1 << 20
+SHORTEST_CONTEXT = 8
+"""What the recipe allows."""
+Row = dict[str, Any]
+Encoded = tuple[Row, list[int]]
 INDEX = pa.schema(
     [("id", pa.string()), ("source", pa.string()), ("start", pa.int64()), ("length", pa.int64()), ("bytes", pa.int64())]
 )
@@ -60,23 +73,35 @@ def pack_tokens(
 
     Raises ForjaError where a split would not hold one whole sequence.
     """
-    for old in workspace.iterdir():
-        old.unlink()  # a killed attempt's; encoding again is quick
+    workspace.mkdir(parents=True, exist_ok=True)
+    for pattern in ("*.bin", "*-index.parquet", "meta.json"):
+        for old in workspace.glob(pattern):
+            old.unlink()  # a killed attempt's; encoding again is quick
     tokenizer = load_tokenizer(tokenizer_folder)
     dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32)
     writers = {split: _Writer(workspace, split, dtype, section.shard_tokens, tokenizer.end_of_text) for split in SPLITS}
     files = sorted(corpus_folder.glob("documents-*.parquet"))
     total = sum(pq.ParquetFile(path).metadata.num_rows for path in files)
-    with progress("encoding", total=total, unit="documents") as bar:
-        for rows in _batches(files):
-            encoded = tokenizer.encode_batch([row["text"] for row in rows])
-            for row, ids in zip(rows, encoded, strict=True):
-                split = split_of(row["id"], section.valid_fraction, section.test_fraction)
-                copies = copies_of(row["id"], weights.get(row["source"], 1.0)) if split == "train" else 1
-                for _ in range(copies):
-                    writers[split].add(row, ids)
-            bar.advance(len(rows))
-    figures = {split: writer.finish(section.context, section.overlap) for split, writer in writers.items()}
+
+    def placed(row: Row) -> Split:
+        return split_of(row["id"], section.valid_fraction, section.test_fraction)
+
+    def copies(row: Row) -> int:
+        return copies_of(row["id"], weights.get(row["source"], 1.0)) if placed(row) == "train" else 1
+
+    for number in range(max(1, *map(math.ceil, weights.values())) if weights else 1):
+        title = "encoding" if number == 0 else f"encoding weighted documents again ({number})"
+        with progress(title, total=total, unit="documents") as bar:
+
+            def wanted(row: Row, number: int = number, bar: Bar = bar) -> bool:
+                bar.advance()
+                return copies(row) > number
+
+            for row, ids in _encoded(tokenizer, _batches(files, wanted)):
+                writers[placed(row)].add(row, ids)
+    figures: dict[str, dict[str, int]] = {
+        split: writer.finish(section.context, section.overlap) for split, writer in writers.items()
+    }
     _check(figures, section)
     meta = {
         "dtype": dtype.name,
@@ -90,24 +115,53 @@ def pack_tokens(
     return TokenFigures(dtype.name, figures)
 
 
-def _batches(files: list[Path]) -> Iterator[list[dict[str, Any]]]:
+def _batches(files: list[Path], wanted: Callable[[Row], bool]) -> Iterator[list[Row]]:
+    """The wanted documents in order, about BATCH_BYTES of text at a time."""
+    rows: list[Row] = []
+    size = 0
     for path in files:
-        for batch in pq.ParquetFile(path).iter_batches(batch_size=512, columns=["id", "source", "text"]):
-            yield batch.to_pylist()
+        for batch in pq.ParquetFile(path).iter_batches(batch_size=64, columns=["id", "source", "text"]):
+            for row in filter(wanted, batch.to_pylist()):
+                rows.append(row)
+                size += len(row["text"])
+                if size >= BATCH_BYTES or len(rows) >= BATCH_ROWS:
+                    yield rows
+                    rows, size = [], 0
+    if rows:
+        yield rows
+
+
+def _encoded(tokenizer: Tokenizer, batches: Iterator[list[Row]]) -> Iterator[Encoded]:
+    """Documents with their ids, in order. One batch is encoded while the one before it is written."""
+    with ThreadPoolExecutor(1) as ahead:
+        before: list[Row] = []
+        result = ahead.submit(tokenizer.encode_batch, [])
+        for rows in batches:
+            following = ahead.submit(tokenizer.encode_batch, [row["text"] for row in rows])
+            yield from zip(before, result.result(), strict=True)
+            before, result = rows, following
+        yield from zip(before, result.result(), strict=True)
 
 
 def _check(figures: dict[str, dict[str, int]], section: TokensSection) -> None:
     short = [split for split, found in figures.items() if found["sequences"] < 1]
-    if short:
-        held = ", ".join(f"{split} {found['tokens']:,}" for split, found in figures.items())
-        raise ForjaError(
-            f"the {short[0]} split is smaller than one sequence of {section.context} tokens (tokens held: {held}).",
-            fix="Give more text, lower tokens.context, or raise tokens.valid_fraction and tokens.test_fraction.",
-        )
+    if not short:
+        return
+    held = ", ".join(f"{split} {found['tokens']:,} in {found['documents']:,}" for split, found in figures.items())
+    # A sequence takes context + 1 tokens, as its last one is only a target.
+    fits = min(found["tokens"] for found in figures.values()) - 1
+    lower = f"lower tokens.context to {fits} or less, or " if fits >= SHORTEST_CONTEXT else ""
+    share = "" if "train" in short else f" or a larger tokens.{short[0]}_fraction"
+    raise ForjaError(
+        f"the corpus is smaller than one sequence: the {short[0]} split does not fill tokens.context="
+        f"{section.context} (tokens held, and documents: {held}).",
+        where="tokens",
+        fix=f"Either {lower}give more text{share}." if lower or share else "Give more text.",
+    )
 
 
 class _Writer:
-    """One split's stream, shard by shard."""
+    """One split's stream, shard by shard, and its index."""
 
     def __init__(self, folder: Path, split: str, dtype: np.dtype[Any], shard_tokens: int, end_of_text: int) -> None:
         self.folder, self.split, self.dtype = folder, split, dtype
@@ -115,24 +169,28 @@ class _Writer:
         self.written = self.documents = self.bytes = self.shard = 0
         self.pending: list[npt.NDArray[Any]] = [np.array([end_of_text], dtype)]
         self.position = self.pending_tokens = 1
-        self.index: list[dict[str, Any]] = []
+        self.rows: list[Row] = []
+        self.index = pq.ParquetWriter(folder / f"{split}-index.parquet", INDEX, compression="zstd")
 
-    def add(self, row: dict[str, Any], ids: list[int]) -> None:
+    def add(self, row: Row, ids: list[int]) -> None:
         size = len(row["text"].encode())
         entry = {"id": row["id"], "source": row["source"], "start": self.position, "length": len(ids), "bytes": size}
-        self.index.append(entry)
-        self.pending.append(np.array([*ids, self.end_of_text], self.dtype))
-        self.position += len(ids) + 1
-        self.pending_tokens += len(ids) + 1
+        self.rows.append(entry)
+        ids.append(self.end_of_text)
+        self.pending.append(np.array(ids, self.dtype))
+        self.position += len(ids)
+        self.pending_tokens += len(ids)
         self.documents += 1
         self.bytes += size
-        if self.pending_tokens >= min(self.shard_tokens, 1 << 22):
-            self._flush()
+        if self.pending_tokens >= BUFFER_TOKENS:
+            self._flush_tokens()
+        if len(self.rows) >= INDEX_ROWS:
+            self._flush_index()
 
     def finish(self, context: int, overlap: int) -> dict[str, int]:
-        self._flush()
-        table = pa.Table.from_pylist(self.index, schema=INDEX)
-        pq.write_table(table, self.folder / f"{self.split}-index.parquet", compression="zstd")
+        self._flush_tokens()
+        self._flush_index()
+        self.index.close()
         return {
             "tokens": self.position,
             "documents": self.documents,
@@ -140,14 +198,20 @@ class _Writer:
             "sequences": sequences_in(self.position, context, overlap),
         }
 
-    def _flush(self) -> None:
+    def _flush_tokens(self) -> None:
         block = np.concatenate(self.pending) if self.pending else np.empty(0, self.dtype)
         while len(block):
             room = self.shard_tokens - self.written
             with open(self.folder / f"{self.split}-{self.shard:05d}.bin", "ab") as file:
                 file.write(block[:room].tobytes())
+                file.flush()
+                os.fsync(file.fileno())
             self.written += len(block[:room])
             block = block[room:]
             if self.written == self.shard_tokens:
                 self.shard, self.written = self.shard + 1, 0
         self.pending, self.pending_tokens = [], 0
+
+    def _flush_index(self) -> None:
+        self.index.write_table(pa.Table.from_pylist(self.rows, schema=INDEX))
+        self.rows = []

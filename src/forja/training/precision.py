@@ -71,7 +71,7 @@ def _rate(products: Sequence[Product], dtype: torch.dtype, device: str, seconds:
                 work += product.times * 2.0 * a.shape[0] * a.shape[1] * b.shape[1]
     except RuntimeError:  # this precision has no such product on this device
         return None
-    return round(work / spent / 1e9, 1)
+    return float(f"{work / spent / 1e9:.4g}")
 
 
 def _layouts(product: Product, dtype: torch.dtype, device: str) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

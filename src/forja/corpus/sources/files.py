@@ -9,6 +9,7 @@ import gzip
 import io
 import os
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Literal, cast
@@ -17,6 +18,7 @@ import zstandard
 
 from forja.corpus.clean import looks_binary
 from forja.corpus.sources import jsonl, tables
+from forja.corpus.sources.folder import find_files
 from forja.corpus.sources.record import Form, Record, rejected
 from forja.errors import ForjaError
 from forja.recipe import Source
@@ -36,48 +38,52 @@ DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError)
 """What the decompressors raise on a cut or broken file."""
 
 
-def find_files(top: Path) -> list[Path]:
-    """Regular files below a folder, sorted by path; hidden ones and links are left out."""
-    found = []
-    for folder, folders, names in os.walk(top):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(folder, name)
-            if not name.startswith(".") and not path.is_symlink() and path.is_file():
-                found.append(path)
-    return found
-
-
 def read_files(source: Source, base_folder: Path, max_bytes: int) -> Iterator[Record]:
-    """Records of the file or folder a source names. Raises ForjaError."""
+    """Records of the file or folder a source names. Raises ForjaError, also where not one of them is readable."""
     top = base_folder / Path(source.path or "").expanduser()
     if top.is_dir():
-        files = find_files(top)
-        if not files:
-            raise ForjaError("the folder is empty.", where=str(top), fix="Put text in it, or name another one.")
-        for path in files:
-            origin = path.relative_to(top).as_posix()
-            try:
-                yield from read_file(path, origin, source, max_bytes)
-            except ForjaError as error:
-                yield rejected(origin, "unreadable", error.what.encode())
-        return
-    if not top.exists():
+        records = _read_folder(top, source, max_bytes)
+    elif top.exists():
+        records = read_file(top, top.name, source, max_bytes)
+    else:
         raise ForjaError("there is no such file or folder.", where=str(top), fix="Check the source's path.")
-    good = 0
-    reason = None
-    for record in read_file(top, top.name, source, max_bytes):
-        good += record.reason is None
-        reason = reason or record.reason
+    good = False
+    reasons: Counter[str] = Counter()
+    said = ""
+    for record in records:
+        if record.reason is None:
+            good = True
+        else:
+            reasons[record.reason] += 1
+            said = said or record.meta.get("error", "")
         yield record
     if not good:
-        raise ForjaError(f"nothing in this file can be read ({reason or 'it is empty'}).", where=str(top))
+        why = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common()) or "it is empty"
+        raise ForjaError(f"nothing here can be read ({why}). {said}".rstrip(), where=str(top))
+
+
+def _read_folder(top: Path, source: Source, max_bytes: int) -> Iterator[Record]:
+    if not os.access(top, os.R_OK | os.X_OK, effective_ids=True):
+        raise ForjaError("the folder cannot be read: permission denied.", where=str(top))
+    files = find_files(top)
+    if not files:
+        raise ForjaError(
+            "the folder is empty: no documents found, nothing to train on.",
+            where=str(top),
+            fix="Put text in it, or name another one.",
+        )
+    for path in files:
+        origin = path.relative_to(top).as_posix()
+        try:
+            yield from read_file(path, origin, source, max_bytes)
+        except ForjaError as error:
+            yield rejected(origin, "unreadable", error=f"{origin}: {error.what}")
 
 
 def read_file(path: Path, origin: str, source: Source, max_bytes: int) -> Iterator[Record]:
     """Records of one file. Raises ForjaError where it cannot be opened or is not what it is said to be."""
     try:
-        kind = source.kind if source.kind in ("text", "html", "jsonl", "parquet") else tell_kind(path)
+        kind = "text" if source.kind == "markdown" else source.kind if source.kind != "auto" else tell_kind(path)
         if kind == "parquet":
             yield from tables.read_parquet(path, origin, source.text_field, max_bytes)
         elif kind in ("jsonl", "json"):
@@ -89,7 +95,9 @@ def read_file(path: Path, origin: str, source: Source, max_bytes: int) -> Iterat
     except PermissionError:
         raise ForjaError("the file cannot be read: permission denied.", where=str(path)) from None
     except DAMAGED as error:
-        yield rejected(f"{origin}#end", "truncated", str(error).encode())
+        yield rejected(f"{origin}#end", "truncated", error=f"{origin}: {error}")
+    except OSError as error:
+        raise ForjaError(f"the file cannot be read: {error.strerror or error}.", where=str(path)) from None
 
 
 def tell_kind(path: Path) -> Kind:
@@ -122,24 +130,43 @@ def open_unpacked(path: Path) -> IO[bytes]:
     if magic[:2] == b"\x1f\x8b":
         return cast(IO[bytes], gzip.open(raw, "rb"))
     if magic == b"\x28\xb5\x2f\xfd":
-        reader = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True, closefd=True)
-        return io.BufferedReader(_Readable(reader), 1 << 20)
+        return cast(IO[bytes], io.BufferedReader(_Frames(raw), 1 << 20))
     return raw
 
 
-class _Readable(io.RawIOBase):
-    """A Zstandard stream as a raw file, so that it can be buffered and read by line."""
+class _Frames(io.RawIOBase):
+    """Zstandard frames unpacked as they are read; EOFError where the last one was cut."""
 
-    def __init__(self, reader: zstandard.ZstdDecompressionReader) -> None:
-        self._reader = reader
+    def __init__(self, packed: IO[bytes]) -> None:
+        self._packed = packed
+        self._frame = zstandard.ZstdDecompressor().decompressobj()
+        self._begun = False
+        self._next = b""
+        self._ready = memoryview(b"")
 
     def readable(self) -> bool:
         return True
 
+    def close(self) -> None:
+        self._packed.close()
+        super().close()
+
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        data = self._reader.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
+        while not self._ready:
+            packed = self._next or self._packed.read(1 << 16)
+            if not packed:
+                if self._begun:
+                    raise EOFError("the compressed file ended before its end-of-stream marker was reached")
+                return 0
+            self._ready = memoryview(self._frame.decompress(packed))
+            self._begun, self._next = True, b""
+            if self._frame.eof:
+                self._begun, self._next = False, self._frame.unused_data
+                self._frame = zstandard.ZstdDecompressor().decompressobj()
+        count = min(len(buffer), len(self._ready))
+        buffer[:count] = self._ready[:count]
+        self._ready = self._ready[count:]
+        return count
 
 
 def _read_whole(path: Path, origin: str, form: Form, max_bytes: int) -> Record:

@@ -8,6 +8,7 @@ beside it changes no corpus. Large packages give a fair sample, or one of them w
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import sysconfig
 from collections.abc import Iterator
@@ -19,7 +20,8 @@ from forja.corpus.sources.record import Form, Record
 MANUALS = Path("/usr/share/man")
 SECTIONS = ("man1", "man2", "man3", "man4", "man5", "man6", "man7", "man8")
 FILES_A_PACKAGE = 250
-MANUAL_PAGES = 3000
+MANUAL_PAGES = 2000
+FAMILY_PAGES = 150
 SKIPPED = {"test", "tests", "testing", "_vendor", "site-packages", "dist-packages", "idlelib", "lib2to3", "__pycache__"}
 TEXTS = {".md", ".rst", ".txt"}
 
@@ -85,7 +87,9 @@ def _package(distribution: metadata.Distribution) -> list[tuple[str, Path, Form]
         form: Form | None = None
         if entry.suffix == ".py":
             form = "python"
-        elif entry.name == "METADATA" or (entry.suffix in TEXTS and "dist-info" not in entry.parts[0]):
+        elif entry.name == "METADATA":
+            form = "metadata"
+        elif entry.suffix in TEXTS and "dist-info" not in entry.parts[0]:
             form = "text"
         if form:
             found.append((f"{name}/{entry.as_posix()}", Path(str(distribution.locate_file(entry))), form))
@@ -93,12 +97,18 @@ def _package(distribution: metadata.Distribution) -> list[tuple[str, Path, Form]
 
 
 def _manuals() -> list[tuple[str, Path, Form]]:
-    found: list[tuple[str, Path, Form]] = []
+    """Pages of the eight English sections; those of one program, named with its prefix, are a family."""
+    families: dict[str, list[tuple[str, Path, Form]]] = {}
     for section in SECTIONS:
         folder = MANUALS / section
-        if folder.is_dir():
-            pages = (path for path in sorted(folder.iterdir()) if path.is_file() and not path.is_symlink())
-            found += [(f"man/{section}/{path.name}", path, "roff") for path in pages]
+        if not folder.is_dir():
+            continue
+        with os.scandir(folder) as entries:
+            pages = sorted(entry.name for entry in entries if entry.is_file(follow_symlinks=False))
+        for page in pages:
+            family = families.setdefault(re.split(r"[-_.:]", page, maxsplit=1)[0], [])
+            family.append((f"man/{section}/{page}", folder / page, "roff"))
+    found = [entry for name in sorted(families) for entry in _sample(families[name], FAMILY_PAGES)]
     return _sample(found, MANUAL_PAGES)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Form = Literal["text", "string", "html", "python", "roff"]
+Form = Literal["text", "string", "html", "python", "metadata", "roff"]
 
 
 @dataclass(frozen=True)
@@ -29,5 +29,6 @@ class Record:
     text: str | None = None
 
 
-def rejected(origin: str, reason: str, raw: bytes = b"") -> Record:
-    return Record(origin, raw, reason=reason)
+def rejected(origin: str, reason: str, raw: bytes = b"", *, error: str | None = None) -> Record:
+    """A record that is not one; `error` says more than the reason, and is kept in `meta`."""
+    return Record(origin, raw, reason=reason, meta={"error": error} if error else {})

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forja.corpus.privacy import iban_holds, luhn_holds, mask, subject_key
+from forja.recipe import Privacy
+
+ALL = Privacy(email=True, phone=True, ip=True, card=True, iban=True, secret=True)
+
+
+def check_digit(payload: str) -> str:
+    """Luhn's, computed the long way."""
+    total = 0
+    for place, digit in enumerate(reversed(payload)):
+        value = int(digit) * (2 if place % 2 == 0 else 1)
+        total += value // 10 + value % 10
+    return str(-total % 10)
+
+
+@given(st.text("0123456789", min_size=12, max_size=18).filter(lambda digits: len(set(digits)) > 1))
+def test_luhn_holds_for_the_right_check_digit_alone(payload: str) -> None:
+    right = check_digit(payload)
+    assert [digit for digit in "0123456789" if luhn_holds(payload + digit)] == [right]
+
+
+@given(st.text("ABCDEFGHIJ0123456789", min_size=12, max_size=28))
+def test_iban_holds_for_the_right_check_digits_and_fails_one_away(account: str) -> None:
+    digits = "".join(str(int(character, 36)) for character in account + "DE00")
+    check = 98 - int(digits) % 97
+    assert iban_holds(f"DE{check:02d}{account}")
+    assert not iban_holds(f"DE{(check + 1) % 97:02d}{account}")
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("write to Jane.Doe+x@mail.example.co.uk, please", "write to <email>, please"),
+        ("call +49 30 1234567 or +1 (555) 123-4567", "call <phone> or <phone>"),
+        ("pay with 4111 1111 1111 1111 today", "pay with <card> today"),
+        ("to GB29 NWBK 6016 1331 9268 19.", "to <iban>."),
+        ("from 192.168.10.1 and 2001:db8::8a2e:370:7334", "from <ip> and <ip>"),
+        ("key AKIAIOSFODNN7EXAMPLE in the log", "key <secret> in the log"),
+        ("token ghp_" + "a1B2" * 9 + ";", "token <secret>;"),
+        ("git clone https://me:hunter2@host/repo", "git clone https://<secret>@host/repo"),
+        ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----", "<secret>"),
+    ],
+)
+def test_personal_data_becomes_a_typed_placeholder(text: str, masked: str) -> None:
+    assert mask(text, ALL).text == masked
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "version 1.2.3.4.5 of 2024-01-02 03:04:05, at 12:30:45",
+        "@decorator\ndef f(a, b): return a@b",
+        "RIP: 0033:0x7f1e93f279ed CR0: 0000000080050033",
+        "[  +0.000005] WARNING: CPU: 7",
+        "4111 1111 1111 1112 fails its check",
+        "SHA 0123456789abcdef0123456789abcdef",
+        "CVE-2021-44228 and CWE-79, RFC 5322",
+    ],
+)
+def test_what_only_looks_alike_stays(text: str) -> None:
+    assert mask(text, ALL).text == text
+
+
+def test_each_kind_is_counted_and_each_person_named_once() -> None:
+    masked = mask("a@b.org, A@B.org and c@d.org", ALL)
+    assert masked.counts == {"email": 3}
+    assert masked.people == ("a@b.org", "c@d.org")
+
+
+def test_what_the_settings_leave_out_stays() -> None:
+    text = "a@b.org from 10.0.0.1"
+    assert mask(text, Privacy(email=False)).text == text
+
+
+def test_a_person_is_found_again_only_with_the_key() -> None:
+    assert subject_key("a@b.org", b"k" * 16) == subject_key("a@b.org", b"k" * 16)
+    assert subject_key("a@b.org", b"k" * 16) != subject_key("a@b.org", b"j" * 16)
+
+
+@given(st.text(st.sampled_from("a@.+-:/0189 AKIBEGNPRVTEY\n"), max_size=200))
+def test_masking_twice_finds_no_more_addresses(text: str) -> None:
+    assert "email" not in mask(mask(text, ALL).text, ALL).counts

@@ -1,0 +1,76 @@
+"""The chunked loss against the plain one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from forja.training.objectives import next_token_loss, token_losses
+
+
+def plain(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, softcap: float | None) -> torch.Tensor:
+    logits = hidden @ weight.t()
+    if softcap:
+        logits = softcap * torch.tanh(logits / softcap)
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view(targets.shape)
+
+
+@pytest.fixture
+def case() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    torch.manual_seed(0)
+    hidden = torch.randn(3, 7, 8, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(11, 8, dtype=torch.float64, requires_grad=True)
+    return hidden, weight, torch.randint(0, 11, (3, 7)), torch.rand(3, 7)
+
+
+@pytest.mark.parametrize("softcap", [None, 2.0])
+@pytest.mark.parametrize("chunk", [1, 5, 100])
+@pytest.mark.parametrize("equal", [True, False], ids=["summed", "each example weighed"])
+def test_the_gradients_are_the_plain_ones(
+    case: tuple[torch.Tensor, ...], softcap: float, chunk: int, equal: bool
+) -> None:
+    hidden, weight, targets, weights = case
+    upstream = torch.full((3,), 0.5) if equal else torch.tensor([1.0, 2.0, 0.0])
+    losses = next_token_loss(hidden, weight, targets, weights, softcap=softcap, chunk=chunk)
+    ours = torch.autograd.grad((losses.sums * upstream).sum(), (hidden, weight))
+    expected = (plain(hidden, weight, targets, softcap) * weights).sum(1)
+    theirs = torch.autograd.grad((expected * upstream).sum(), (hidden, weight))
+    torch.testing.assert_close(losses.sums, expected.float(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(losses.weights, weights.sum(1))
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-6)
+
+
+def test_without_gradients_the_nats_are_the_same(case: tuple[torch.Tensor, ...]) -> None:
+    hidden, weight, targets, _ = case
+    with torch.no_grad():
+        nats = token_losses(hidden, weight, targets, chunk=4)
+    torch.testing.assert_close(nats, token_losses(hidden, weight, targets).detach(), rtol=1e-5, atol=1e-5)
+
+
+def test_targets_below_zero_count_for_nothing(case: tuple[torch.Tensor, ...]) -> None:
+    hidden, weight, targets, _ = case
+    targets[0, 3:] = -100
+    losses = next_token_loss(hidden, weight, targets)
+    assert losses.weights.tolist() == [3, 7, 7]
+    (slope,) = torch.autograd.grad(losses.sums.sum(), hidden)
+    assert slope[0, 3:].abs().max() == 0
+
+
+def test_a_hopeless_target_has_a_finite_loss() -> None:
+    hidden = torch.tensor([[[200.0]]], requires_grad=True)
+    losses = next_token_loss(hidden, torch.tensor([[1.0], [-1.0]]), torch.tensor([[1]]))
+    assert losses.sums.item() == 400.0
+
+
+def test_autocast_works_in_bf16_and_gives_float32_gradients() -> None:
+    hidden = torch.randn(2, 4, 8, requires_grad=True)
+    weight = torch.randn(16, 8, requires_grad=True)
+    targets = torch.randint(0, 16, (2, 4))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = next_token_loss(hidden, weight, targets)
+    losses.sums.sum().backward()
+    assert weight.grad is not None
+    assert weight.grad.dtype == torch.float32
+    torch.testing.assert_close(losses.sums, plain(hidden, weight, targets, None).sum(1), rtol=2e-2, atol=2e-1)

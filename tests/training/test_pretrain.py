@@ -1,0 +1,175 @@
+"""The pretraining stage, whole and killed."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forja.errors import ForjaError
+from forja.recipe import ModelSection, OptimizerSection
+from forja.training.logbook import read_log
+from forja.training.pretrain import TrainingFigures, best_checkpoint, pretrain
+from tiny_training import GPT2, MODERN, section, write_tokens
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tokens(tmp_path_factory.mktemp("tiny") / "tokens")
+
+
+def run(tokens: Path, workspace: Path, model: ModelSection = GPT2, **keys: Any) -> TrainingFigures:
+    workspace.mkdir(exist_ok=True)
+    return pretrain(section(**keys), model, tokens, workspace, seed=7)
+
+
+def weights(workspace: Path) -> bytes:
+    return (best_checkpoint(workspace) / "model.safetensors").read_bytes()
+
+
+def losses(workspace: Path) -> list[tuple[int, float | None]]:
+    lines = read_log(workspace / "training" / "log.jsonl")
+    return [(line["step"], line.get("loss", line.get("valid_loss"))) for line in lines]
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Fail in the middle of `step`, as a crash would."""
+    from forja.tokens.loader import Batches
+
+    real = Batches.global_batch
+
+    def failing(self: Batches, at: int, rank: int = 0, world: int = 1) -> Any:
+        if at == step:
+            raise KeyboardInterrupt
+        return real(self, at, rank, world)
+
+    monkeypatch.setattr(Batches, "global_batch", failing)
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("model", [GPT2, MODERN], ids=["gpt2", "modern"])
+def test_a_resumed_run_computes_the_same_bits(
+    tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, model: ModelSection, kind: Any
+) -> None:
+    keys = {"precision": precision, "optimizer": OptimizerSection(kind=kind)}
+    run(tokens, tmp_path / "whole", model, **keys)
+    for step in (1, 5, 8, 11):
+        with monkeypatch.context() as patch:
+            stop_at(patch, step)
+            with pytest.raises(KeyboardInterrupt):
+                run(tokens, tmp_path / "parts", model, **keys)
+    run(tokens, tmp_path / "parts", model, **keys)
+    assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+    assert len(losses(tmp_path / "whole")) == 12 + 3
+
+
+KILLED = """
+import sys
+sys.path.insert(0, sys.argv[3])
+from pathlib import Path
+from tiny_training import GPT2, section
+from forja.training.pretrain import pretrain
+pretrain(section(steps=60, checkpoint_every=5), GPT2, Path(sys.argv[1]), Path(sys.argv[2]), seed=7)
+"""
+
+
+def test_a_run_killed_at_any_moment_ends_as_if_never_killed(tokens: Path, tmp_path: Path) -> None:
+    run(tokens, tmp_path / "whole", steps=60, checkpoint_every=5)
+    workspace = tmp_path / "killed"
+    workspace.mkdir()
+    choose = random.Random(3)
+    for _ in range(4):
+        before = len(losses(workspace))
+        process = subprocess.Popen(
+            [sys.executable, "-c", KILLED, str(tokens), str(workspace), str(Path(__file__).parents[1])],
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 120
+        while process.poll() is None and len(losses(workspace)) <= before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(choose.uniform(0, 0.1))
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    run(tokens, workspace, steps=60, checkpoint_every=5)
+    assert weights(workspace) == weights(tmp_path / "whole")
+    assert losses(workspace) == losses(tmp_path / "whole")
+
+
+def test_a_finished_run_called_again_trains_nothing(tokens: Path, tmp_path: Path) -> None:
+    first = run(tokens, tmp_path / "w")
+    again = run(tokens, tmp_path / "w")
+    assert (again.steps, again.tokens, again.seconds) == (first.steps, first.tokens, first.seconds)
+
+
+def test_a_damaged_checkpoint_is_passed_over(
+    tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tokens, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        stop_at(patch, 10)
+        with pytest.raises(KeyboardInterrupt):
+            run(tokens, tmp_path / "w")
+    newest = max((tmp_path / "w" / "checkpoints").iterdir())
+    content = bytearray((newest / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (newest / "model.safetensors").write_bytes(content)
+    run(tokens, tmp_path / "w")
+    assert "damaged" in capsys.readouterr().err
+    assert weights(tmp_path / "w") == weights(tmp_path / "whole")
+
+
+def test_autos_are_resolved_once_and_kept(tokens: Path, tmp_path: Path) -> None:
+    auto = {"steps": "auto", "minutes": 0.02, "precision": "auto", "micro_batch": "auto", "compile": "auto"}
+    figures = run(tokens, tmp_path / "w", **auto)
+    kept = json.loads((tmp_path / "w" / "training" / "resolved.json").read_text())
+    assert figures.resolved == kept["resolved"]
+    assert figures.steps == kept["resolved"]["steps"] >= 1
+    assert kept["measured"]["precision"]["gflops"]["fp32"] > 0
+    assert run(tokens, tmp_path / "w", **auto).resolved == figures.resolved
+
+
+def test_a_loss_that_is_not_finite_is_a_sentence_and_spares_the_checkpoints(tokens: Path, tmp_path: Path) -> None:
+    wild = OptimizerSection(rate=1e30, clip=0)
+    with pytest.raises(ForjaError, match=r"the loss became .* at step \d+") as caught:
+        run(tokens, tmp_path / "w", optimizer=wild, checkpoint_every=1)
+    assert "optimizer.rate" in str(caught.value)
+    assert list((tmp_path / "w" / "checkpoints").glob("step-*"))
+
+
+def test_training_stops_early_and_keeps_the_best(tokens: Path, tmp_path: Path) -> None:
+    figures = run(tokens, tmp_path / "w", steps=200, valid_every=2, patience=3, min_delta=10.0)
+    assert figures.stopped_early
+    assert figures.steps == 8
+    assert figures.best_step == 2
+    assert best_checkpoint(tmp_path / "w").name == "step-00000002"
+
+
+def test_only_the_last_checkpoints_and_the_best_are_kept(tokens: Path, tmp_path: Path) -> None:
+    run(tokens, tmp_path / "w", steps=20, checkpoint_every=2, valid_every=100, keep_last=3)
+    names = sorted(path.name for path in (tmp_path / "w" / "checkpoints").iterdir())
+    assert names == ["step-00000016", "step-00000018", "step-00000020"]
+
+
+def test_micro_batches_change_nothing_but_rounding(tokens: Path, tmp_path: Path) -> None:
+    whole = run(tokens, tmp_path / "whole", micro_batch=4)
+    parts = run(tokens, tmp_path / "parts", micro_batch=1)
+    assert whole.valid_loss is not None
+    assert parts.valid_loss is not None
+    assert math.isclose(whole.valid_loss, parts.valid_loss, rel_tol=1e-5)
+
+
+def test_a_corpus_smaller_than_a_sequence_is_a_sentence(tmp_path: Path) -> None:
+    tokens = write_tokens(tmp_path / "tokens", train=10)
+    with pytest.raises(ForjaError, match="less than one sequence"):
+        run(tokens, tmp_path / "w")
