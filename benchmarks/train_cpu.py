@@ -102,7 +102,8 @@ def start_all(options: argparse.Namespace, folder: Path) -> list[Contender]:
 def start(peer: str, setting: str, options: argparse.Namespace, folder: Path) -> Contender | None:
     """Start one worker and wait until it is warm; None, said aloud, where it does not run here."""
     command = [sys.executable, str(WORKERS), peer, setting, str(folder), str(options.nanogpt or "")]
-    environment = {**os.environ, "FORJA_BENCH_THREADS": str(options.threads), "TOKENIZERS_PARALLELISM": "false"}
+    choices = {"FORJA_BENCH_THREADS": str(options.threads), "FORJA_BENCH_COMPILE": str(int(not options.no_compile))}
+    environment = {**os.environ, **choices, "TOKENIZERS_PARALLELISM": "false"}
     process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     contender = Contender(peer, setting, process)
     answer = read_answer(contender)

@@ -79,7 +79,9 @@ def forja(setting: str, folder: Path) -> None:
             return super().global_batch(step, rank, world)
 
     pretrain.Batches = Paced  # type: ignore[misc]
-    section = TrainingSection(batch=BATCH, steps=100_000, valid_every=1_000_000, checkpoint_every=1_000_000)
+    keys: dict[str, Any] = {"batch": BATCH, "steps": 5_000, "valid_every": 5_000, "checkpoint_every": 5_000}
+    keys["compile"] = "auto" if os.environ["FORJA_BENCH_COMPILE"] == "1" else False
+    section = TrainingSection(**keys)
     model = ModelSection(preset=setting, layers=LAYERS, heads=HEADS, width=WIDTH)  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as workspace:
         try:

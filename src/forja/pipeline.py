@@ -311,7 +311,7 @@ STAGES = (
             "model": recipe.model.model_dump(mode="json"),
             "training": recipe.training.model_dump(mode="json"),
         },
-        ("training", "models/transformer.py", "models/presets.py", "tokens/loader.py"),
+        ("training", "models/transformer.py", "models/blocked_attention.py", "models/presets.py", "tokens/loader.py"),
         ("torch", "accelerate", "numpy"),
         _pretrain,
     ),

@@ -1,0 +1,6 @@
+"""The tokens room: documents become ids, ids become sequences.
+
+`bpe` trains and opens the tokenizer (`train_tokenizer`, `load_tokenizer`, `Tokenizer`), `pack` encodes the corpus
+into shards (`pack_tokens`, `split_of`), `loader` reads them (`TokenSplit`, `Batches`, `Batch`, `read_slots`).
+Nothing is imported here, so that a command that needs one of them does not pay for the others.
+"""

@@ -5,8 +5,10 @@ Machines of one name differ: one multiplies bf16 ten times faster than fp32, its
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
 import torch
@@ -16,8 +18,9 @@ DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfl
 BF16_GAIN, FP16_GAIN = 1.05, 1.10
 """How much faster bf16 must be than fp32, and fp16 than both, to be worth its casts and its risk."""
 
-THIN, TOO_LONG = 64, 0.5
-"""Rows of the slice tried first, and the seconds that a whole product may take by its account."""
+LAYOUTS = 3
+THIN, HOPELESS = 32, 12.0
+"""Rows of the slice tried first, and how many times float32's time it may take."""
 
 
 class Product(NamedTuple):
@@ -30,14 +33,14 @@ class Product(NamedTuple):
 
 
 class PrecisionChoice(NamedTuple):
-    """The choice, and GFLOP/s measured for each candidate (None: given up as too slow)."""
+    """The choice, and GFLOP/s a core measured for each candidate (None: given up as too slow)."""
 
     precision: Precision
     gflops: dict[str, float | None]
 
     def sentence(self) -> str:
         told = ", ".join(f"{name} {rate:,.0f}" if rate else f"{name} very slow" for name, rate in self.gflops.items())
-        return f"precision {self.precision} (this model's products run at {told} GFLOP/s)"
+        return f"precision {self.precision} (this model's products run at {told} GFLOP/s a core)"
 
 
 def choose_precision(products: Sequence[Product], *, device: str = "cpu", seconds: float = 0.5) -> PrecisionChoice:
@@ -45,60 +48,84 @@ def choose_precision(products: Sequence[Product], *, device: str = "cpu", second
 
     bf16 keeps fp32 master weights, so it is safe wherever it is fast; fp16 also needs its loss scaled.
     """
-    share = seconds / 3
-    gflops: dict[str, float | None] = {"fp32": _rate(products, torch.float32, device, share)}
+    with one_quiet_core():
+        return _measured(products, device, seconds)
+
+
+@contextmanager
+def one_quiet_core() -> Iterator[None]:
+    """Inside, torch computes in this thread alone, whose own processor time can be told from others' noise."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _measured(products: Sequence[Product], device: str, seconds: float) -> PrecisionChoice:
+    spent = dict.fromkeys(DTYPES, 0.0)
+    share = seconds / (9 * len(products))
+    work = 0.0
+    for product in products:
+        for layout in range(LAYOUTS):
+            # The precisions take turns product by product, so that another process's noise meets them all.
+            plain = _slice_seconds(product, layout, torch.float32, device)
+            for name, dtype in DTYPES.items():
+                if math.isfinite(spent[name]):
+                    spent[name] += product.times * _seconds(product, layout, dtype, device, share, plain)
+            work += 2.0 * product.times * product.rows * product.inner * product.columns
+    gflops: dict[str, float | None] = {
+        name: float(f"{work / took / 1e9:.4g}") if math.isfinite(took) else None for name, took in spent.items()
+    }
     best: Precision = "fp32"
     candidates: tuple[tuple[Precision, float], ...] = (("bf16", BF16_GAIN), ("fp16", FP16_GAIN))
     for name, gain in candidates:
-        rate = _rate(products, DTYPES[name], device, share)
-        gflops[name] = rate
-        if rate is not None and rate > gain * (gflops[best] or 0.0):
+        if spent[name] * gain < spent[best]:
             best = name
     return PrecisionChoice(best, gflops)
 
 
-def _rate(products: Sequence[Product], dtype: torch.dtype, device: str, seconds: float) -> float | None:
-    """GFLOP/s over the products' three layouts, weighted by work; None once one would take far too long."""
-    spent = work = 0.0
+def _seconds(product: Product, layout: int, dtype: torch.dtype, device: str, budget: float, plain: float) -> float:
+    """Seconds of one product, the best of what fits in `budget`; infinite where this precision is hopeless.
+
+    plain: what a thin slice of it takes in float32. Some layouts run a hundred times below the rest, so
+    a slice is tried first, before the whole could take minutes.
+    """
     try:
-        for product in products:
-            for a, b in _layouts(product, dtype, device):
-                # Some layouts run a hundred times below the rest: a thin slice tells, before the whole is tried.
-                thin = a[: min(THIN, a.shape[0])]
-                if _seconds(thin, b, 0.0) * a.shape[0] / thin.shape[0] > TOO_LONG:
-                    return None
-                spent += product.times * _seconds(a, b, seconds / (3 * len(products)))
-                work += product.times * 2.0 * a.shape[0] * a.shape[1] * b.shape[1]
+        if dtype != torch.float32 and _slice_seconds(product, layout, dtype, device) > HOPELESS * plain:
+            return math.inf
+        return _best_seconds(*_factors(product, layout, dtype, device), budget)
     except RuntimeError:  # this precision has no such product on this device
-        return None
-    return float(f"{work / spent / 1e9:.4g}")
+        return math.inf
 
 
-def _layouts(product: Product, dtype: torch.dtype, device: str) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Forward, input gradient and weight gradient of one linear layer, as pairs of factors."""
+def _slice_seconds(product: Product, layout: int, dtype: torch.dtype, device: str) -> float:
+    a, b = _factors(product._replace(rows=min(THIN, product.rows)), layout, dtype, device)
+    return _best_seconds(a, b, 0.0)
+
+
+def _factors(product: Product, layout: int, dtype: torch.dtype, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """A linear layer's forward (0), input gradient (1) and weight gradient (2), as two factors."""
     rows, inner, columns, _ = product
     x = torch.ones(rows, inner, dtype=dtype, device=device)
     weight = torch.ones(columns, inner, dtype=dtype, device=device)
     slope = torch.ones(rows, columns, dtype=dtype, device=device)
-    yield x, weight.t()
-    yield slope, weight
-    yield slope.t(), x
+    return ((x, weight.t()), (slope, weight), (slope.t(), x))[layout]
 
 
-def _seconds(a: torch.Tensor, b: torch.Tensor, budget: float) -> float:
-    """Seconds of one product: the best of what fits in `budget`, at least one after a first."""
+def _best_seconds(a: torch.Tensor, b: torch.Tensor, budget: float) -> float:
+    """The best of the runs that fit in `budget` seconds, at least two."""
     wait = torch.cuda.synchronize if a.is_cuda else _nothing
-    best, end = float("inf"), time.perf_counter() + budget
-    torch.mm(a[: min(THIN, a.shape[0])], b)
-    wait()
-    while True:
-        start = time.perf_counter()
+    times: list[float] = []
+    clock = time.perf_counter if a.is_cuda else time.thread_time
+    end = clock() + budget
+    while len(times) < 2 or clock() < end:
+        start = clock()
         torch.mm(a, b)
         wait()
-        now = time.perf_counter()
-        best = min(best, now - start)
-        if now >= end:
-            return max(best, 1e-9)
+        times.append(clock() - start)
+    return max(min(times), 1e-9)
 
 
 def _nothing() -> None:
@@ -108,9 +135,9 @@ def _nothing() -> None:
 def model_products(layers: int, width: int, attention: int, ffn: int, vocabulary: int, rows: int) -> list[Product]:
     """A transformer's distinct linear layers: `attention` is qkv's columns, `ffn` the first feed-forward's.
 
-    The output layer stands as several narrower ones, and rows are at most 1,024: as telling, and quicker.
+    The output layer stands as several narrower ones, and rows are at most 512: as telling, and quicker.
     """
-    rows = min(rows, 1024)
+    rows = min(rows, 512)
     parts = -(-vocabulary // 4096)
     return [
         Product(rows, width, attention, layers),
