@@ -167,7 +167,7 @@ def test_an_empty_folder_is_refused(project: Path, tmp_path: Path) -> None:
 
 
 def test_a_corpus_smaller_than_one_sequence_is_refused(project: Path, tmp_path: Path) -> None:
-    said = refused("run", project / "tiny.yaml", "tokens.context=4096", runs=tmp_path / "runs")
+    said = refused("run", project / "tiny.yaml", "tokens.context=100000", runs=tmp_path / "runs")
     assert "tokens.context" in said
 
 

@@ -60,13 +60,14 @@ class StageResult:
 
 def run_stages(run: Run, recipe: Recipe, base_folder: Path, *, last: str = "report") -> list[StageResult]:
     """Bring every stage up to `last` up to date. Raises ForjaError; what was complete before stays."""
+    recipe = _with_absolute_paths(recipe, base_folder)
     with run.locked():
-        _write_recipe(run, recipe, base_folder)
+        _write_recipe(run, recipe)
         results = []
         for stage in stages_until(last):
             results.append(_run_stage(stage, run, recipe, base_folder))
             if stage.name == "pretrain":
-                _write_recipe(run, recipe, base_folder)
+                _write_recipe(run, recipe)
         return results
 
 
@@ -189,12 +190,22 @@ def _as_json(figures: Any) -> dict[str, Any]:
     return dataclasses.asdict(figures) if dataclasses.is_dataclass(figures) else dict(figures)  # type: ignore[arg-type]
 
 
-def _write_recipe(run: Run, recipe: Recipe, base_folder: Path) -> None:
-    """The recipe as resolved: defaults written out, paths absolute, each `auto` that is known replaced."""
+def _with_absolute_paths(recipe: Recipe, base_folder: Path) -> Recipe:
+    """The recipe as a run's own recipe.yaml has it: paths no longer depend on where it lies."""
     data = recipe.model_dump()
     for source in data["corpus"]["sources"]:
         if source["path"] is not None:
             source["path"] = str(base_folder / Path(source["path"]).expanduser())
+        if source["dataset"] is not None and (folder := base_folder / Path(source["dataset"]).expanduser()).is_dir():
+            source["dataset"] = str(folder)
+    if (key := data["corpus"]["subject_key_file"]) is not None:
+        data["corpus"]["subject_key_file"] = str(base_folder / Path(key).expanduser())
+    return Recipe.model_validate(data)
+
+
+def _write_recipe(run: Run, recipe: Recipe) -> None:
+    """The recipe as resolved: defaults written out, each `auto` that is known replaced."""
+    data = recipe.model_dump()
     receipt = run.receipt("training")
     if receipt is not None and receipt["plan"]["recipe"] == _STAGE["pretrain"].sections(recipe):
         for key, value in receipt["resolved"].items():
