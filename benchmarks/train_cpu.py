@@ -49,17 +49,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         write_tokens(folder)
-        contenders = start_all(options, folder)
+        contenders, dropped = start_all(options, folder), list[Contender]()
         try:
             for number in range(options.rounds):
                 print(f"round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
                 for contender in contenders:
                     run_round(contender, options.steps)
-                contenders = [contender for contender in contenders if not hopeless(contender, contenders)]
+                out = [contender for contender in contenders if hopeless(contender, contenders)]
+                dropped += out
+                contenders = [contender for contender in contenders if contender not in out]
         finally:
             for contender in contenders:
                 stop(contender)
-    print_table(contenders, options)
+    print_table(contenders + dropped, options)
 
 
 def arguments() -> argparse.Namespace:
@@ -172,8 +174,8 @@ def print_table(contenders: list[Contender], options: argparse.Namespace) -> Non
 
 
 def paired_ratio(one: Contender, other: Contender) -> float:
-    """The median over rounds of the two rates' ratio, each round's taken within a minute or so."""
-    return statistics.median(a / b for a, b in zip(one.rates, other.rates, strict=True))
+    """The median of the rates' ratio over the rounds that both ran, each round's taken within a minute or so."""
+    return statistics.median(a / b for a, b in zip(one.rates, other.rates, strict=False))
 
 
 def flops_per_token() -> float:

@@ -393,7 +393,7 @@ def _interrupt(signum: int, frame: Any) -> None:
 def main() -> None:
     """The `forja` command."""
     # Libraries that would report their use are told not to, before any of them is loaded.
-    os.environ.update(HF_HUB_DISABLE_TELEMETRY="1", DAFT_ANALYTICS_ENABLED="0", DO_NOT_TRACK="1")
+    os.environ.update(HF_HUB_DISABLE_TELEMETRY="1", DO_NOT_TRACK="1")
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGINT, _interrupt)
     sys.exit(_exit_code(sys.argv[1:]))

@@ -291,7 +291,7 @@ STAGES = (
         (),
         _corpus_section,
         ("corpus",),
-        ("daft", "pyarrow", "resiliparse", "ftfy"),
+        ("pyarrow", "resiliparse", "ftfy", "xxhash"),
         _corpus,
         inputs=_sources,
     ),

@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -181,6 +182,23 @@ def test_after_sigkill_no_process_is_left_and_the_next_attempt_gives_the_same(tm
     build(tmp_path, "killed", sources=sources)
     build(tmp_path, "whole", sources=sources)
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+
+
+def test_a_killed_worker_is_an_error_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refine, "CHUNK_RECORDS", 20)
+    lines = [json.dumps({"text": prose(number, 400)}) + "\n" for number in range(2000)]
+    (tmp_path / "a.jsonl").write_text("".join(lines))
+
+    def kill() -> None:
+        while not (workers := [found for found in psutil.Process().children() if "spawn_main" in str(found.cmdline())]):
+            time.sleep(0.02)
+        workers[0].kill()
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    with pytest.raises(ForjaError, match="was killed"):
+        build(tmp_path, sources=[{"path": "a.jsonl"}])
+    killer.join()
 
 
 @pytest.mark.realdata

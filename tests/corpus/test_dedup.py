@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from forja.corpus import dedup
-from forja.corpus.dedup import band_keys, exact_key, jaccard, near_duplicate_clusters, normalise, shingle_set
+from forja.corpus.dedup import band_keys, exact_key, jaccard, min_hash, near_duplicate_clusters, normalise, shingle_set
 from forja.recipe import NearDuplicates
 
 SETTINGS = NearDuplicates()
@@ -19,8 +19,9 @@ def words(seed: int, count: int) -> list[str]:
 
 def clusters(texts: list[str], settings: NearDuplicates = SETTINGS) -> list[int]:
     normal = [normalise(text) for text in texts]
-    keys = np.concatenate(list(band_keys(normal, settings)), axis=1)
-    found = near_duplicate_clusters(keys, len(texts), lambda place: normal[place].encode(), settings)
+    minhash = min_hash(settings)
+    keys = np.array([band_keys(text, minhash) for text in normal]).T
+    found = near_duplicate_clusters(keys, len(texts), lambda place: normal[place], settings)
     return [int(cluster) for cluster in found]
 
 
@@ -81,10 +82,15 @@ def test_a_sketch_of_a_long_document_estimates_its_similarity(monkeypatch: pytes
     assert jaccard(shingle_set(one, 5), shingle_set(two, 5)) == pytest.approx(exact, abs=0.05)
 
 
-def test_the_order_of_bands_and_the_cache_change_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_panels_and_the_cache_change_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [" ".join([*words(seed % 10, 100), f"w{seed}"]) for seed in range(60)]
     before = clusters(texts)
     monkeypatch.setattr(dedup, "MOST_CACHED", 0)
-    monkeypatch.setattr(dedup, "BATCH_DOCUMENTS", 7)
+    monkeypatch.setattr(dedup, "PANEL", 7)
     assert clusters(texts) == before
     assert len(set(before)) == 10
+
+
+def test_the_permutations_are_the_same_for_ever() -> None:
+    minhash = min_hash(SETTINGS)
+    assert (int(minhash.factors[0, 0]), int(minhash.terms[-1, 0])) == (3844531383, 1991352295)

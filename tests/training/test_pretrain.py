@@ -147,6 +147,31 @@ def test_a_loss_that_is_not_finite_is_a_sentence_and_spares_the_checkpoints(toke
     assert list((tmp_path / "w" / "checkpoints").glob("step-*"))
 
 
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from forja.errors import ForjaError
+from forja.training.pretrain import pretrain
+from tiny_training import GPT2, section
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+try:
+    pretrain(section(), GPT2, Path(sys.argv[1]), Path(sys.argv[2]), seed=7)
+except ForjaError as error:
+    print(error)
+"""
+
+
+def test_a_checkpoint_that_cannot_be_written_is_a_sentence_and_leaves_nothing_half(
+    tokens: Path, tmp_path: Path
+) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-c", FULL_DISK, str(tokens), str(tmp_path)]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert "could not be written" in ended.stdout, ended.stderr
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
 def test_training_stops_early_and_keeps_the_best(tokens: Path, tmp_path: Path) -> None:
     figures = run(tokens, tmp_path / "w", steps=200, valid_every=2, patience=3, min_delta=10.0)
     assert figures.stopped_early

@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from forja.corpus.dedup import band_keys, exact_key, near_duplicate_clusters, normalise
-from forja.corpus.documents import DOCUMENTS, REJECTED, Row, RowWriter, read_rows
+from forja.corpus.dedup import exact_key, near_duplicate_clusters, normalise
+from forja.corpus.documents import DOCUMENTS, REJECTED, STAGED, Row, RowWriter, read_rows
 from forja.corpus.refine import Settings, refine_all, rejected_row
 from forja.corpus.sources.files import read_files
 from forja.corpus.sources.local_docs import read_local_docs
@@ -90,7 +90,7 @@ def _reasons(figures: dict[str, SourceFigures]) -> Counter[str]:
 
 def _collect(section: CorpusSection, staging: Path, base_folder: Path, figures: dict[str, SourceFigures]) -> None:
     """Stage every source's rows: accepted ones by bucket of their id, rejected ones together."""
-    writers = [RowWriter(staging, f"bucket-{number:02d}", DOCUMENTS) for number in range(BUCKETS)]
+    writers = [RowWriter(staging, f"bucket-{number:02d}", STAGED) for number in range(BUCKETS)]
     rejected = RowWriter(staging, "rejected", REJECTED)
     key = _read_key(section.subject_key_file, base_folder)
     for source in section.sources:
@@ -102,6 +102,7 @@ def _collect(section: CorpusSection, staging: Path, base_folder: Path, figures: 
             section.max_document_bytes,
             section.privacy,
             key,
+            section.near_duplicates,
         )
         own = figures[source.label]
         masked: Counter[str] = Counter()
@@ -190,21 +191,16 @@ def _find_near_duplicates(
     bands = [staging / f"band-{number:03d}.bin" for number in range(settings.bands)]
     total = sum(pq.ParquetFile(path).metadata.num_rows for path in buckets) - len(duplicates)
     with ExitStack() as files, progress("finding near duplicates", total=total, unit="documents") as bar:
-        words = files.enter_context(open(staging / "words.bin", "wb"))
+        staged_words = files.enter_context(open(staging / "words.bin", "wb"))
         outputs = [files.enter_context(open(path, "wb")) for path in bands]
-
-        def unique_texts() -> Iterator[str]:
-            for row in read_rows(buckets, ["id", "text"]):
-                if row["id"] not in duplicates:
-                    text = normalise(row["text"])
-                    ids.append(row["id"])
-                    sizes.append(words.write(text.encode()))
-                    yield text
-
-        for keys in band_keys(unique_texts(), settings):
-            for output, column in zip(outputs, keys, strict=True):
-                column.tofile(output)
-            bar.advance(keys.shape[1])
+        for row in read_rows(buckets, ["id", "text", "keys"]):
+            if row["id"] in duplicates:
+                continue
+            ids.append(row["id"])
+            sizes.append(staged_words.write(normalise(row["text"])))
+            for number, output in enumerate(outputs):
+                output.write(row["keys"][8 * number : 8 * number + 8])
+            bar.advance()
     ends = np.cumsum(sizes)
     mapped = np.memmap(staging / "words.bin", np.uint8, "r")
     clusters = near_duplicate_clusters(
@@ -234,7 +230,7 @@ def _write(
 ) -> CorpusFigures:
     documents = RowWriter(workspace, "documents", DOCUMENTS)
     rejected: list[Row] = list(read_rows(sorted((workspace / ".staging").glob("rejected-*.parquet"))))
-    for row in read_rows(buckets):
+    for row in read_rows(buckets, DOCUMENTS.names):
         own = figures[row["source"]]
         if row["id"] in duplicates:
             reason, kept = duplicates[row["id"]]

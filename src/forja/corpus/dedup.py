@@ -5,21 +5,20 @@ Broder 1997 (MinHash); Indyk and Motwani 1998 (LSH); the use on training text fo
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import xxhash
 
 from forja.recipe import NearDuplicates
 
 WORDS = re.compile(r"\w+")
-BATCH_DOCUMENTS = 2048
-BATCH_CHARACTERS = 16 * 2**20
+PANEL = 256
+"""Shingles hashed at a time, so that the work stays in the processor's cache."""
 REPRESENTATIVES = 8
 """A bucket's members are compared with this many unlike ones before them, so that no bucket costs its square."""
 MOST_SHINGLES = 65_536
@@ -28,7 +27,7 @@ MOST_CACHED = 4_000_000
 """Shingles kept in memory while candidates are verified."""
 
 Keys = npt.NDArray[np.uint64]
-Signatures = npt.NDArray[np.uint32]
+Hashes = npt.NDArray[np.uint32]
 
 
 def exact_key(text: str) -> bytes:
@@ -36,38 +35,41 @@ def exact_key(text: str) -> bytes:
     return xxhash.xxh3_128_digest(text.encode())
 
 
-def normalise(text: str) -> str:
-    """Words in lower case with one space between: what duplicates share however they are laid out."""
-    return " ".join(WORDS.findall(text.lower())) or text
+def normalise(text: str) -> bytes:
+    """Words in lower case with one space between, UTF-8: what duplicates share however they are laid out."""
+    return (" ".join(WORDS.findall(text.lower())) or text).encode()
 
 
-def band_keys(texts: Iterable[str], settings: NearDuplicates) -> Iterator[Keys]:
-    """LSH keys of batches of normalised texts, (bands, batch): two documents that share one are candidates."""
-    batch: list[str] = []
-    size = 0
-    for text in texts:
-        batch.append(text)
-        size += len(text)
-        if len(batch) == BATCH_DOCUMENTS or size >= BATCH_CHARACTERS:
-            yield _fold(signatures(batch, settings), settings)
-            batch, size = [], 0
-    if batch:
-        yield _fold(signatures(batch, settings), settings)
+@dataclass(frozen=True)
+class MinHash:
+    """The permutations h -> factors * h + terms mod 2^32 and the bands of one setting; (bands x rows, 1) each."""
+
+    settings: NearDuplicates
+    factors: Hashes
+    terms: Hashes
 
 
-def signatures(texts: list[str], settings: NearDuplicates) -> Signatures:
-    """MinHash signatures of normalised texts, (documents, bands x rows)."""
-    os.environ.setdefault("DAFT_ANALYTICS_ENABLED", "0")  # read when it is imported
-    os.environ.setdefault("DAFT_PROGRESS_BAR", "0")
-    import daft
+def min_hash(settings: NearDuplicates) -> MinHash:
+    """The same permutations whatever the machine, the process and the version of NumPy."""
+    count = settings.bands * settings.rows
+    draws = [xxhash.xxh3_64_intdigest(f"permutation {number}".encode()) for number in range(2 * count)]
+    values = (np.array(draws, np.uint64) >> np.uint64(32)).astype(np.uint32).reshape(2, count, 1)
+    return MinHash(settings, values[0] | np.uint32(1), values[1])  # an odd factor has an inverse
 
-    hashes = settings.bands * settings.rows
-    frame = daft.from_arrow(pa.table({"text": texts}))
-    hashed = frame.select(
-        frame["text"].minhash(num_hashes=hashes, ngram_size=settings.shingle, hash_function="xxhash64").alias("hashes")
-    ).to_arrow()
-    column = hashed["hashes"].combine_chunks()
-    return np.asarray(column.flatten()).astype(np.uint32).reshape(len(texts), hashes)
+
+def band_keys(words: bytes, minhash: MinHash) -> Keys:
+    """LSH keys of a normalised text, (bands,): two documents that share one are candidates."""
+    settings = minhash.settings
+    shingles = (_shingle_hashes(words, settings.shingle) >> np.uint64(32)).astype(np.uint32)
+    least = np.full(len(minhash.factors), np.iinfo(np.uint32).max, np.uint32)
+    for start in range(0, len(shingles), PANEL):
+        permuted = shingles[None, start : start + PANEL] * minhash.factors + minhash.terms
+        np.minimum(least, permuted.min(axis=1), out=least)
+    keys = np.zeros(settings.bands, np.uint64)
+    for row in least.reshape(settings.bands, settings.rows).T:
+        keys = (keys ^ row) * np.uint64(0x9E3779B97F4A7C15)
+        keys ^= keys >> np.uint64(29)
+    return keys
 
 
 def near_duplicate_clusters(
@@ -120,13 +122,16 @@ def near_duplicate_clusters(
 
 def shingle_set(words: bytes, size: int) -> frozenset[int]:
     """64-bit hashes of the runs of `size` words, MOST_SHINGLES at most; of a shorter text, of all its words."""
+    return frozenset(np.unique(_shingle_hashes(words, size))[:MOST_SHINGLES].tolist())
+
+
+def _shingle_hashes(words: bytes, size: int) -> Keys:
     spaces = np.flatnonzero(np.frombuffer(words, np.uint8) == ord(" "))
     starts = np.r_[0, spaces + 1][: max(1, len(spaces) + 2 - size)]
     ends = np.r_[spaces, len(words)][min(size - 1, len(spaces)) :]
     digest = xxhash.xxh3_64_intdigest
     runs = zip(starts.tolist(), ends.tolist(), strict=True)
-    hashes = np.fromiter((digest(words[start:end]) for start, end in runs), np.uint64, len(starts))
-    return frozenset(np.unique(hashes)[:MOST_SHINGLES].tolist())
+    return np.fromiter((digest(words[start:end]) for start, end in runs), np.uint64, len(starts))
 
 
 def jaccard(one: frozenset[int], two: frozenset[int]) -> float:
@@ -139,17 +144,6 @@ def jaccard(one: frozenset[int], two: frozenset[int]) -> float:
         two = frozenset(shingle for shingle in two if shingle <= top)
     shared = len(one & two)
     return shared / max(1, len(one) + len(two) - shared)
-
-
-def _fold(matrix: Signatures, settings: NearDuplicates) -> Keys:
-    """The rows of each band folded to one 64-bit key."""
-    parts = matrix.reshape(len(matrix), settings.bands, settings.rows)
-    keys = np.zeros((settings.bands, len(matrix)), np.uint64)
-    with np.errstate(over="ignore"):
-        for row in range(settings.rows):
-            keys = (keys ^ parts[:, :, row].T) * np.uint64(0x9E3779B97F4A7C15)
-            keys ^= keys >> np.uint64(29)
-    return keys
 
 
 def _buckets(keys: Keys) -> Iterator[npt.NDArray[np.int64]]:

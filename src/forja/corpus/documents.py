@@ -24,6 +24,8 @@ DOCUMENTS = pa.schema(
         ("meta", pa.string()),
     ]
 )
+STAGED = DOCUMENTS.append(pa.field("keys", pa.binary()))
+"""Documents while duplicates are looked for: with the keys of their LSH bands, 64 bits each."""
 REJECTED = pa.schema(
     [
         ("id", pa.string()),

@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import signal
 import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 
 from forja.corpus.clean import clean, decode, html_to_text, storable
+from forja.corpus.dedup import band_keys, min_hash, normalise
 from forja.corpus.docstrings import metadata_to_text, python_to_text, roff_to_text
 from forja.corpus.documents import Row, document_id
 from forja.corpus.privacy import mask, subject_key
 from forja.corpus.sources.record import Record
-from forja.recipe import Privacy
+from forja.errors import ForjaError
+from forja.recipe import NearDuplicates, Privacy
 
 CHUNK_BYTES = 2 * 2**20
 CHUNK_RECORDS = 2000
@@ -35,6 +39,7 @@ class Settings:
     max_bytes: int
     privacy: Privacy
     key: bytes | None
+    near_duplicates: NearDuplicates
 
 
 @dataclass
@@ -59,7 +64,8 @@ def refine_all(records: Iterable[Record], settings: Settings) -> Iterator[Refine
         return
     workers = max(1, len(os.sched_getaffinity(0)))
     context = multiprocessing.get_context("spawn")  # a fork would copy the threads of the libraries loaded here
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_follow_parent)
+    try:
         waiting: deque[Future[Refined]] = deque(pool.submit(refine, chunk, settings) for chunk in (first, second))
         for chunk in chunks:
             waiting.append(pool.submit(refine, chunk, settings))
@@ -67,10 +73,19 @@ def refine_all(records: Iterable[Record], settings: Settings) -> Iterator[Refine
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    except BrokenProcessPool:
+        raise ForjaError(
+            "a process that cleans documents was killed, perhaps for want of memory.",
+            where=f"source {settings.source}",
+            fix="Give the machine more memory, or lower corpus.max_document_bytes.",
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever: it watches the parent instead."""
+def _follow_parent() -> None:
+    """In a worker: Ctrl-C is the parent's business, and when the parent was killed, waiting for it is no use."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
     def watch() -> None:
@@ -84,6 +99,7 @@ def _end_with_parent() -> None:
 def refine(records: list[Record], settings: Settings) -> Refined:
     """Rows of these records."""
     result = Refined()
+    minhash = min_hash(settings.near_duplicates) if settings.near_duplicates.enabled else None
     for record in records:
         result.read_bytes += len(record.raw)
         identity = document_id(settings.source, record.origin, record.raw)
@@ -107,6 +123,7 @@ def refine(records: list[Record], settings: Settings) -> Refined:
                 "author": author,
                 "subjects": people,
                 "meta": _meta(record.meta),
+                "keys": band_keys(normalise(masked.text), minhash).tobytes() if minhash else None,
             }
         )
     return result

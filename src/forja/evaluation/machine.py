@@ -12,7 +12,7 @@ import torch
 from forja import __version__
 from forja.training.machine import physical_cores
 
-LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "daft", "pyarrow", "numpy")
+LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "pyarrow", "numpy")
 GIB = 1024**3
 
 

@@ -79,6 +79,14 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
 
 
+class RMSNorm(nn.RMSNorm):
+    """Root-mean-square normalisation (Zhang and Sennrich 2019), its weight in the precision of what it scales:
+    in autocast PyTorch has a fused kernel for that and none for a mixture."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+
+
 class Attention(nn.Module):
     """Causal self-attention (Vaswani et al. 2017, section 3.2), with grouped queries (Ainslie et al. 2023)."""
 
@@ -90,8 +98,8 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.width, sum(self.sizes), bias=config.bias)
         self.out = nn.Linear(self.sizes[0], config.width, bias=config.bias)
         if config.qk_norm:
-            self.q_norm = nn.RMSNorm(config.head_width, eps=config.norm_eps)
-            self.k_norm = nn.RMSNorm(config.head_width, eps=config.norm_eps)
+            self.q_norm = RMSNorm(config.head_width, eps=config.norm_eps)
+            self.k_norm = RMSNorm(config.head_width, eps=config.norm_eps)
 
     def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor] | None, cache: KVCache | None) -> Tensor:
         batch, time, _ = x.shape
@@ -162,7 +170,7 @@ class Block(nn.Module):
 
 def make_norm(config: TransformerConfig) -> nn.Module:
     if config.norm == "rmsnorm":
-        return nn.RMSNorm(config.width, eps=config.norm_eps)
+        return RMSNorm(config.width, eps=config.norm_eps)
     return nn.LayerNorm(config.width, eps=config.norm_eps, bias=config.bias)
 
 
