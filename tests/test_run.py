@@ -91,6 +91,12 @@ def test_a_receipt_with_missing_or_cut_outputs_does_not_count(run: Run) -> None:
     assert run.receipt("corpus") is None
 
 
+def test_what_a_kill_left_of_an_unfinished_write_is_no_output(run: Run) -> None:
+    build(run, "text")
+    (run.folder / "corpus" / ".receipt.json.new").write_text("{")
+    assert set(output_digests(run.folder, ["corpus"])) == {"corpus/data"}
+
+
 def test_a_second_process_on_the_same_run_is_refused(run: Run) -> None:
     with run.locked(), pytest.raises(ForjaError, match="another process"), Run(run.folder).locked():
         pass

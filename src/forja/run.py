@@ -87,13 +87,16 @@ def digest(value: Any) -> str:
 
 
 def output_digests(root: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """SHA-256 and size in bytes of each file below `root/name`, keyed by path relative to root."""
+    """SHA-256 and size in bytes of each file below `root/name`, keyed by path relative to root.
+
+    Hidden files are what a kill left of writes that were never finished: they are no outputs.
+    """
     files: dict[str, dict[str, Any]] = {}
     for name in names:
         top = root / name
         members = [top] if top.is_file() else sorted(path for path in top.rglob("*") if path.is_file())
         for path in members:
-            if path.name != "receipt.json":
+            if path.name != "receipt.json" and not path.name.startswith("."):
                 relative = path.relative_to(root).as_posix()
                 files[relative] = {"sha256": sha256_file(path), "bytes": path.stat().st_size}
     return files
