@@ -104,6 +104,7 @@ def pretrain(
     )
     if strategy.rank == 0:
         _write_result(workspace, at)
+    strategy.close()
     return _figures(model, at, workspace, asdict(resolved), measured)
 
 

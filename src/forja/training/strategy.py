@@ -6,6 +6,7 @@ to import; several, or a launcher's settings in the environment, get Accelerate'
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -45,6 +46,9 @@ class Strategy(Protocol):
 
     def wait_for_all(self) -> None: ...
 
+    def close(self) -> None:
+        """Part from the other processes; nothing may cross afterwards."""
+
 
 class OneProcess:
     """This process alone, with autocast for the half precisions (weights stay float32)."""
@@ -79,11 +83,16 @@ class OneProcess:
     def wait_for_all(self) -> None:
         pass
 
+    def close(self) -> None:
+        pass
+
 
 class Accelerated:
     """Accelerate's processes, as `accelerate launch` or `torchrun` set them up."""
 
     def __init__(self, precision: Precision = "fp32", *, cpu: bool = False) -> None:
+        # Imported once a process group is there (by DDP, say), this module would keep hold of it for good.
+        import torch.distributed.nn  # noqa: F401
         from accelerate import Accelerator
 
         self.precision: Precision = precision
@@ -114,14 +123,16 @@ class Accelerated:
     def wait_for_all(self) -> None:
         self.accelerator.wait_for_everyone()
 
+    def close(self) -> None:
+        # A thread of the group that frees a tensor after the interpreter's end aborts the process.
+        # They end with the group, and that with the last model which holds it.
+        self.accelerator.free_memory()
+        self.accelerator.end_training()
+        gc.collect()
+
 
 def strategy_here(precision: Precision) -> Strategy:
     """One process, or Accelerate where a launcher set several up."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         return Accelerated(precision, cpu=not torch.cuda.is_available())
     return OneProcess(precision)
-
-
-def launched_rank() -> int:
-    """This process's rank as the launcher says, before any strategy is built."""
-    return int(os.environ.get("RANK", "0"))
