@@ -137,6 +137,9 @@ def test_sources_on_the_command_line_replace_the_recipes(project: Path, tmp_path
     assert kept.num_rows == 70
     rejected = pq.read_table(tmp_path / "runs" / "tiny" / "corpus" / "rejected-00000.parquet").to_pylist()
     assert any("picture.png" in row["origin"] for row in rejected)
+    again = [option for path in (folder, tmp_path / "dump.jsonl") for option in ("--source", path)]
+    later = forja("tokenizer", project / "tiny.yaml", *again, "--json", runs=tmp_path / "runs")
+    assert json.loads(later.stdout)["stages"][0]["status"] == "up to date", later.stdout
 
 
 # --- refusals --------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import signal
 import sys
 import tempfile
@@ -75,7 +76,7 @@ def _run_until(
     elif all(result.status == "up to date" for result in results):
         print(f"Nothing to do: {run.folder} is up to date.")
     elif last == "report":
-        _print_ending(run, metrics)
+        _print_ending(run, metrics, reference, next(iter(recipe.report.prompts), "The"))
     else:
         print(f"{last}: {_figures_line(results[-1].figures)}")
 
@@ -101,7 +102,7 @@ def _figures_line(figures: dict[str, Any]) -> str:
     return ", ".join(f"{key.replace('_', ' ')} {value:,.10g}" for key, value in plain.items()) or "done"
 
 
-def _print_ending(run: Run, metrics: dict[str, float]) -> None:
+def _print_ending(run: Run, metrics: dict[str, float], reference: str, prompt: str) -> None:
     samples = read_json(run.folder / "report" / "samples.json") or []
     warm = [sample for sample in samples if sample["temperature"] > 0] or samples
     if warm:
@@ -115,57 +116,40 @@ def _print_ending(run: Run, metrics: dict[str, float]) -> None:
         )
     print(f"Report: {run.folder / 'report.html'}")
     print("\nTry next:")
-    print(f'  forja generate {run.name} "The function returns"')
+    print(f"  forja generate {run.name} {shlex.quote(prompt)}")
     print(f"  forja chat {run.name}")
-    print(f"  forja run {run.name} --name mine --source PATH/TO/YOUR/TEXT")
+    print(f"  forja run {shlex.quote(reference)} --name mine --source PATH/TO/YOUR/TEXT")
 
 
-def _stage_command(stage: str, summary: str) -> None:
+def _stage_command(stage: str, summary: str, *, command_name: str | None = None, example: str = "demo") -> None:
+    """A command, named as its stage unless told, that runs every stage up to it."""
+    command_name = command_name or stage
+
     def command(
         recipe: RecipeArgument,
         overrides: Overrides = None,
+        source: SourceOption = None,
         name: NameOption = None,
         as_json: JsonOption = False,
         quiet: QuietOption = False,
     ) -> None:
-        _run_until(stage, recipe, overrides, None, name, as_json, quiet)
+        _run_until(stage, recipe, overrides, source, name, as_json, quiet)
 
-    command.__doc__ = f"{summary}\n\nExample: forja {stage} demo"
-    app.command(stage)(command)
-
-
-@app.command("run")
-def run_command(
-    recipe: RecipeArgument,
-    overrides: Overrides = None,
-    source: SourceOption = None,
-    name: NameOption = None,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-) -> None:
-    """Run every stage that is not up to date.
-
-    Example: forja run demo --name mine --source ~/tickets training.minutes=10
-    """
-    _run_until("report", recipe, overrides, source, name, as_json, quiet)
+    command.__doc__ = f"{summary}\n\nExample: forja {command_name} {example}"
+    app.command(command_name)(command)
 
 
-@app.command("corpus")
-def corpus_command(
-    recipe: RecipeArgument,
-    overrides: Overrides = None,
-    source: SourceOption = None,
-    name: NameOption = None,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-) -> None:
-    """Collect, clean and deduplicate documents.
-
-    Example: forja corpus demo --source ~/tickets --source dump.jsonl.gz
-    """
-    _run_until("corpus", recipe, overrides, source, name, as_json, quiet)
-
-
+_stage_command(
+    "report",
+    "Run every stage that is not up to date.",
+    command_name="run",
+    example="demo --name mine --source ~/tickets training.minutes=10",
+)
+_stage_command(
+    "corpus",
+    "Collect, clean and deduplicate documents.",
+    example="demo --source ~/tickets --source dump.jsonl.gz",
+)
 _stage_command("tokenizer", "Train the tokenizer (and the stages before it).")
 _stage_command("tokens", "Encode and pack the corpus (and the stages before it).")
 _stage_command("pretrain", "Train the model (and run the stages before it).")
