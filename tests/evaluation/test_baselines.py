@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forja.evaluation import baselines
-from forja.evaluation.baselines import count_train, ngram_baselines
+from forja.evaluation.baselines import count_train
 from forja.tokens.loader import TokenSplit
 
 VOCABULARY = 7
@@ -33,10 +33,10 @@ def test_probabilities_sum_to_one_over_the_vocabulary(ids: list[int]) -> None:
 @given(streams)
 def test_counting_in_chunks_changes_nothing(ids: list[int]) -> None:
     text = np.array([*ids, 0])
-    whole = ngram_baselines(split(ids), text)
+    whole = count_train(split(ids)).perplexities(text)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(baselines, "CHUNK", 5)
-        assert ngram_baselines(split(ids), text) == pytest.approx(whole)
+        assert count_train(split(ids)).perplexities(text) == pytest.approx(whole)
 
 
 def test_a_small_example_agrees_with_the_formula_by_hand() -> None:
@@ -67,5 +67,5 @@ def test_each_order_has_its_own_discount() -> None:
 
 def test_a_bigram_beats_a_unigram_where_order_matters() -> None:
     ids = [0, 1, 2, 3] * 50
-    unigram, bigram = ngram_baselines(split(ids), np.array(ids))
+    unigram, bigram = count_train(split(ids)).perplexities(np.array(ids))
     assert bigram < 1.2 < unigram

@@ -105,11 +105,6 @@ def count_train(train: TokenSplit) -> Baselines:
     return Baselines(Unigram(singles), KneserNey(pairs, counts, vocabulary))
 
 
-def ngram_baselines(train: TokenSplit, stream: Ids) -> tuple[float, float]:
-    """Count on `train` and score one held-out stream: unigram and bigram perplexity, see `Baselines`."""
-    return count_train(train).perplexities(stream)
-
-
 def _perplexity(probabilities: Floats) -> float:
     return math.exp(-float(np.log(probabilities).mean()))
 
