@@ -15,6 +15,9 @@ from torch import Tensor, nn
 
 CHUNK_ELEMENTS = 4 * 1024 * 1024
 """Logits held at once, about: 16 MiB in float32, which a level-3 cache can hold."""
+CHUNKS_A_PRODUCT = 4
+"""Chunks whose slopes wait, in working precision, for one product with the hidden states: the output
+layer's gradient is as large as the layer, and is read and written once for all of them."""
 
 
 class Losses(NamedTuple):
@@ -156,20 +159,26 @@ def _all_chunks(
     """Nats (rows,) float32, the gradients for hidden (working precision) and unembedding (float32)."""
     with torch.no_grad(), torch.autocast(hidden.device.type, enabled=False):
         hidden, matrix = hidden.to(working), unembedding.to(working)
-        nats = torch.empty(hidden.shape[0], dtype=torch.float32, device=hidden.device)
+        rows = hidden.shape[0]
+        nats = torch.empty(rows, dtype=torch.float32, device=hidden.device)
         hidden_grad = torch.empty_like(hidden) if gradients else None
         weight_grad = torch.zeros(matrix.shape, dtype=torch.float32, device=hidden.device) if gradients else None
-        for start in range(0, hidden.shape[0], chunk):
-            part = slice(start, min(start + chunk, hidden.shape[0]))
-            scale = (targets[part] >= 0).float()
-            if weights is not None:
-                scale *= weights[part]
-            rows, slope = _chunk_losses(hidden[part], matrix, targets[part].clamp(min=0), softcap, gradients)
-            nats[part] = rows * scale
-            if hidden_grad is not None and weight_grad is not None and slope is not None:
-                slope = slope.mul_(scale.unsqueeze(1)).to(working)
-                torch.mm(slope, matrix, out=hidden_grad[part])
-                weight_grad += slope.t() @ hidden[part]
+        group = CHUNKS_A_PRODUCT * chunk
+        slopes = hidden.new_empty((min(group, rows), matrix.shape[0])) if gradients else None
+        for first in range(0, rows, group):
+            last = min(first + group, rows)
+            for start in range(first, last, chunk):
+                part = slice(start, min(start + chunk, last))
+                scale = (targets[part] >= 0).float()
+                if weights is not None:
+                    scale *= weights[part]
+                losses, slope = _chunk_losses(hidden[part], matrix, targets[part].clamp(min=0), softcap, gradients)
+                nats[part] = losses * scale
+                if slopes is not None and slope is not None:
+                    slopes[start - first : part.stop - first] = slope.mul_(scale.unsqueeze(1))
+            if hidden_grad is not None and weight_grad is not None and slopes is not None:
+                torch.mm(slopes[: last - first], matrix, out=hidden_grad[first:last])
+                weight_grad += slopes[: last - first].t() @ hidden[first:last]
         return nats, hidden_grad, weight_grad
 
 
