@@ -31,6 +31,9 @@ from forja.training.strategy import OneProcess
 
 MAX_ROWS = 16384
 """Tokens in a micro-batch beyond which nothing gets faster."""
+FAIR_SHARE = 0.55
+"""Below this share of the processor's time, others' work has made a measured step longer than it is.
+An idle machine gives about three quarters, as parts of a step run on one core."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +49,7 @@ class Resolved:
 
 
 def optimizer_settings(section: OptimizerSection) -> OptimizerSettings:
-    return OptimizerSettings(
-        kind=section.kind,
-        rate=section.rate,
-        muon_rate=section.muon_rate,
-        muon_momentum=section.muon_momentum,
-        weight_decay=section.weight_decay,
-        betas=section.betas,
-        epsilon=section.epsilon,
-    )
+    return OptimizerSettings(**section.model_dump(exclude={"clip"}))
 
 
 def resolved_once(
@@ -107,11 +102,13 @@ def _timed_choices(
     measured: dict[str, Any],
 ) -> tuple[Resolved, dict[str, Any]]:
     """Compile and steps, from real steps on a throw-away copy of the model."""
+    started, processor = time.perf_counter(), time.process_time()
     trial_model = copy.deepcopy(model)
     if known.compile:
         compile_model(trial_model)
     first, later = measure_steps(trial_model, batches, section, known, world)
     measured["step_seconds"] = round(later, 4)
+    share = (time.process_time() - processor) / (time.perf_counter() - started) / known.threads
     budget, compiling = 60 * section.minutes, 0.0
     steps = section.steps if section.steps != "auto" else _steps_in(budget, later, section, sequences)
     compiled = known.compile
@@ -119,7 +116,7 @@ def _timed_choices(
         trial_model = copy.deepcopy(model)
         trial = try_compiled(trial_model, lambda: measure_steps(trial_model, batches, section, known, world))
         if trial is not None:
-            compiling, quicker = trial[0] - trial[1], trial[1]
+            compiling, quicker = max(0.0, trial[0] - trial[1]), trial[1]
             compiled = compile_pays(later, quicker, compiling, steps)
             measured["compile"] = {"seconds": round(compiling, 1), "step_seconds": round(quicker, 4)}
             say(f"  a step takes {later:.3f} s, compiled {quicker:.3f} s: {'' if compiled else 'not '}compiling")
@@ -127,8 +124,16 @@ def _timed_choices(
     elif compiled:
         compiling = max(0.0, first - later)
     if section.steps == "auto":
-        steps = _steps_in(budget - (compiling if compiled else 0.0), later, section, sequences)
+        # What measuring took is spent; a compilation that is kept will be paid once more, by the run itself.
+        spent = time.perf_counter() - started + (compiling if compiled else 0.0)
+        steps = _steps_in(budget - spent, later, section, sequences)
         say(f"  {steps:,} steps of {later:.3g} s fit in {section.minutes:g} minutes")
+        if known.threads > 1 and share < FAIR_SHARE and not torch.cuda.is_available():
+            say(
+                f"  this process got only {share:.0%} of its cores meanwhile: something else is using them, and the "
+                "model will be trained on less text than it could be. Give training.steps, or start again when the "
+                "machine is quiet."
+            )
     return _with(known, steps=steps, compile=compiled), measured
 
 
