@@ -199,6 +199,9 @@ class OptimizerSection(Section):
         "adamw", description="`adamw`, or `muon` for hidden matrices with AdamW for all else."
     )
     rate: float = Field(5e-4, gt=0, description="Peak AdamW learning rate, per step.")
+    embedding_rate: float | None = Field(
+        None, gt=0, description="Peak AdamW learning rate of the token embedding; `rate` where it is not given."
+    )
     muon_rate: float = Field(0.02, gt=0, description="Peak Muon learning rate, per step.")
     muon_momentum: float = Field(0.95, ge=0, lt=1, description="Muon's Nesterov momentum.")
     weight_decay: float = Field(0.1, ge=0, description="Decoupled weight decay, on matrices only.")

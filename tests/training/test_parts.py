@@ -61,6 +61,19 @@ def test_muon_takes_the_hidden_matrices_and_adamw_the_rest() -> None:
     assert {id(p) for p in held} == {id(p) for p in model.parameters()}
 
 
+def test_the_embedding_can_have_a_rate_of_its_own() -> None:
+    model = tiny_model()
+    kinds = {"embedding.weight": "embedding", "position_embedding.weight": "adamw", "final_norm.weight": "adamw"}
+    optimizer = build_optimizer(model, OptimizerSettings(rate=1e-3, embedding_rate=0.03))
+    groups = [group for part in optimizer.parts for group in part.param_groups]
+    assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+    for name, kind in kinds.items():
+        (group,) = [group for group in groups if any(p is optimizer.named[name] for p in group["params"])]
+        assert (group["kind"], group["peak"]) == (kind, 0.03 if kind == "embedding" else 1e-3)
+    optimizer.set_factor(0.5)
+    assert optimizer.rates() == {"adamw": 5e-4, "embedding": 0.015}
+
+
 @pytest.mark.parametrize("shape", [(2, 8, 24), (1, 24, 8)])
 def test_newton_schulz_brings_singular_values_near_one(shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)

@@ -239,8 +239,9 @@ class Transformer(nn.Module):
         """Initialise in place from `seed` alone.
 
         As GPT-2 (Radford et al. 2019, section 2.3): N(0, 0.02), residual projections divided by
-        sqrt(2 x layers). With RMSNorm, as modded-nanogpt: matrices N(0, 1 / fan-in) scaled by 0.5, and
-        residual projections zero, so that every block starts as the identity.
+        sqrt(2 x layers). With RMSNorm, as modded-nanogpt: matrices N(0, 1 / fan-in) scaled by 0.5,
+        residual projections zero, so that every block starts as the identity, and an untied output layer
+        zero, so that every token starts as likely as any other.
         """
         source = torch.Generator().manual_seed(seed)
         modern = self.config.norm == "rmsnorm"
@@ -248,6 +249,8 @@ class Transformer(nn.Module):
             with torch.no_grad():
                 if parameter.dim() < 2:
                     parameter.fill_(0.0 if name.endswith("bias") else 1.0)
+                elif name == "head.weight" and modern:
+                    parameter.zero_()
                 elif "embedding" in name or name == "head.weight":
                     parameter.normal_(0, 0.02, generator=source)
                 elif name.endswith(("out.weight", "down.weight")):
