@@ -22,7 +22,7 @@ import typer
 from forja import __version__
 from forja.errors import ForjaError, Interrupted
 from forja.progress import say, set_quiet
-from forja.recipe import CorpusSection, Recipe, Source
+from forja.recipe import Recipe
 from forja.recipe_file import dump_recipe, load_recipe, shipped_recipes
 from forja.run import Run, find_run, read_json, runs_folder
 
@@ -64,9 +64,7 @@ def _run_until(
     from forja.pipeline import run_stages
 
     set_quiet(quiet or as_json)
-    recipe, base = load_recipe(reference, overrides or (), name=name)
-    if sources:
-        recipe = _with_sources(recipe, sources)
+    recipe, base = load_recipe(reference, overrides or (), name=name, sources=sources or ())
     run = Run(runs_folder() / recipe.name)
     results = run_stages(run, recipe, base, last=last)
     metrics = read_json(run.folder / "metrics.json") or {}
@@ -79,22 +77,6 @@ def _run_until(
         _print_ending(run, metrics, reference, next(iter(recipe.report.prompts), "The"))
     else:
         print(f"{last}: {_figures_line(results[-1].figures)}")
-
-
-def _with_sources(recipe: Recipe, paths: list[str]) -> Recipe:
-    labels: dict[str, int] = {}
-    sources = []
-    for path in paths:
-        place = Path(path).expanduser()
-        if not place.exists():
-            raise ForjaError("there is no such file or folder.", where=f"--source {path}", fix="Check the path.")
-        source = Source(path=str(place.resolve()))
-        labels[source.label] = labels.get(source.label, 0) + 1
-        if labels[source.label] > 1:
-            source = source.model_copy(update={"name": f"{source.label}-{labels[source.label]}"})
-        sources.append(source)
-    corpus = CorpusSection.model_validate({**recipe.corpus.model_dump(exclude={"sources"}), "sources": sources})
-    return recipe.model_copy(update={"corpus": corpus})
 
 
 def _figures_line(figures: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import types
+from collections import Counter
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
@@ -31,8 +32,12 @@ def shipped_recipes() -> dict[str, str]:
     }
 
 
-def load_recipe(reference: str, overrides: Iterable[str] = (), *, name: str | None = None) -> tuple[Recipe, Path]:
+def load_recipe(
+    reference: str, overrides: Iterable[str] = (), *, name: str | None = None, sources: Iterable[str] = ()
+) -> tuple[Recipe, Path]:
     """The recipe that `reference` (a YAML file or a shipped name) and `section.key=value` overrides give.
+
+    sources: files and folders that take the place of the recipe's sources.
 
     Returns the recipe and the folder its relative paths start from. Raises RecipeError.
     """
@@ -45,10 +50,28 @@ def load_recipe(reference: str, overrides: Iterable[str] = (), *, name: str | No
     if name is not None:
         data["name"] = name
         from_command_line.add(("name",))
+    named = _named_sources(sources)
+    if named and isinstance(corpus := _descend(data, "corpus", "corpus.sources"), dict):
+        corpus["sources"] = named
+        from_command_line.add(("corpus", "sources"))
     try:
         return Recipe.model_validate(data), base
     except ValidationError as error:
         raise _explain(error, data, label, lines, from_command_line) from None
+
+
+def _named_sources(paths: Iterable[str]) -> list[dict[str, str]]:
+    """Each path as a source, named after it; of two that would be called alike the later one is numbered."""
+    sources: list[dict[str, str]] = []
+    seen: Counter[str] = Counter()
+    for path in paths:
+        place = Path(path).expanduser().resolve()
+        if not place.exists():
+            raise RecipeError("there is no such file or folder.", where=f"--source {path}", fix="Check the path.")
+        seen[place.name] += 1
+        number = f"-{seen[place.name]}" if seen[place.name] > 1 else ""
+        sources.append({"path": str(place), "name": f"{place.name}{number}"})
+    return sources
 
 
 def dump_recipe(recipe: Recipe) -> str:

@@ -49,15 +49,25 @@ def fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_text_atomic(path: Path, text: str) -> None:
-    """Write beside, fsync, rename: readers see the old file or the new one, never a part."""
+@contextmanager
+def complete_or_absent(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to; then it is synced and renamed: readers see the old file or the new
+    one, never a part. Where the writing fails nothing is left of it."""
     aside = path.with_name(f".{path.name}.new")
-    with open(aside, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
+    try:
+        yield aside
+        with open(aside, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
     fsync_folder(path.parent)
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    with complete_or_absent(path) as aside:
+        aside.write_text(text, encoding="utf-8")
 
 
 def write_json_atomic(path: Path, value: Any) -> None:

@@ -8,7 +8,6 @@ in `families.py`.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from forja.errors import ForjaError
 from forja.models.families import FAMILIES, Weights
 from forja.models.transformer import Transformer, TransformerConfig
-from forja.run import fsync_folder, write_json_atomic
+from forja.run import complete_or_absent, write_json_atomic
 from forja.tokens.bpe import Tokenizer, load_tokenizer
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
@@ -173,17 +172,11 @@ def _read_weights(folder: Path) -> Weights:
 
 
 def _write_weights(path: Path, weights: Weights) -> None:
-    """Write beside, sync, rename: the file is complete or absent."""
     plain = {name: weights[name].detach().cpu().contiguous() for name in sorted(weights)}
-    aside = path.with_name(f".{path.name}.new")
     try:
-        save_file(plain, aside, metadata={"format": "pt"})
-        with open(aside, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-        fsync_folder(path.parent)
+        with complete_or_absent(path) as aside:
+            save_file(plain, aside, metadata={"format": "pt"})
     except (SafetensorError, OSError) as error:
-        aside.unlink(missing_ok=True)
         raise ForjaError(
             f"the weights could not be written ({error}).",
             where=str(path),
