@@ -269,8 +269,10 @@ def _evaluate(job: Job) -> Any:
 
 def _report(job: Job) -> Any:
     from forja.evaluation.report import report_stage
+    from forja.serving.generate import stream_text
 
-    return report_stage(job.recipe.report, job.run.folder, job.workspace, seed=job.recipe.seed)
+    seed = job.recipe.seed
+    return report_stage(job.recipe.report, job.run.folder, job.workspace, continue_text=stream_text, seed=seed)
 
 
 def _weights(recipe: Recipe) -> dict[str, float]:

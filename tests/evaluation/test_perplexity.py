@@ -30,6 +30,7 @@ from forja.evaluation.report import draw_samples
 from forja.models.presets import resolve_config
 from forja.models.transformer import Transformer
 from forja.recipe import EvaluationSection, ModelSection, ReportSection, TokenizerSection, TokensSection
+from forja.serving.generate import stream_text
 from forja.tokens.bpe import Tokenizer, load_tokenizer, train_tokenizer
 from forja.tokens.pack import pack_tokens
 
@@ -216,9 +217,9 @@ def test_long_text_encodes_the_same_in_pieces(tokenizer: Tokenizer) -> None:
 
 def test_samples_are_drawn_for_each_prompt_and_temperature_and_are_the_same_again(tokenizer: Tokenizer) -> None:
     section = ReportSection(prompts=["the router", "keys"], temperatures=[0.0, 1.0], sample_tokens=6)
-    drawn = draw_samples(make_model(), tokenizer, section, seed=7)
+    drawn = draw_samples(make_model(), tokenizer, section, stream_text, seed=7)
     assert [(sample["prompt"], sample["temperature"]) for sample in drawn] == [
         ("the router", 0.0), ("the router", 1.0), ("keys", 0.0), ("keys", 1.0),
     ]  # fmt: skip
-    assert drawn == draw_samples(make_model(), tokenizer, section, seed=7)
-    assert drawn != draw_samples(make_model(), tokenizer, section, seed=8)
+    assert drawn == draw_samples(make_model(), tokenizer, section, stream_text, seed=7)
+    assert drawn != draw_samples(make_model(), tokenizer, section, stream_text, seed=8)

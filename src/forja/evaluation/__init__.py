@@ -1,0 +1,4 @@
+"""What a run came to: `perplexity` (`evaluate_splits`, and `evaluate_text` for any text) beside `baselines`,
+`metrics.collect_metrics` (metrics.json), and the page, `report.report_stage`. Nothing is imported here, as
+torch takes seconds to load.
+"""

@@ -5,10 +5,10 @@ What it tells is gathered in `findings.py`, drawn in `charts.py` and laid out in
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -31,6 +31,21 @@ MOST_BARS = 12
 Sample = Mapping[str, Any]
 
 
+class Continue(Protocol):
+    """The continuation of a text, piece by piece: the work of a later room, handed down."""
+
+    def __call__(
+        self,
+        model: Transformer,
+        tokenizer: Tokenizer,
+        prompt: str,
+        *,
+        max_tokens: int,
+        temperature: float,
+        seed: int | None,
+    ) -> Iterator[str]: ...
+
+
 @dataclass(frozen=True)
 class ReportFigures:
     """What the report stage made."""
@@ -39,12 +54,14 @@ class ReportFigures:
     bytes: int
 
 
-def report_stage(section: ReportSection, run_folder: Path, workspace: Path, *, seed: int) -> ReportFigures:
+def report_stage(
+    section: ReportSection, run_folder: Path, workspace: Path, *, continue_text: Continue, seed: int
+) -> ReportFigures:
     """Sample, then write report/samples.json, metrics.json and report.html into the workspace. Raises ForjaError."""
     from forja.models.hub import load_run_model
 
     model, tokenizer = load_run_model(run_folder)
-    samples = draw_samples(model, tokenizer, section, seed)
+    samples = draw_samples(model, tokenizer, section, continue_text, seed)
     (workspace / "report").mkdir(exist_ok=True)
     write_json_atomic(workspace / "report" / "samples.json", samples)
     write_json_atomic(workspace / "metrics.json", collect_metrics(run_folder))
@@ -52,15 +69,15 @@ def report_stage(section: ReportSection, run_folder: Path, workspace: Path, *, s
     return ReportFigures(samples=len(samples), bytes=path.stat().st_size)
 
 
-def draw_samples(model: Transformer, tokenizer: Tokenizer, section: ReportSection, seed: int) -> list[dict[str, Any]]:
+def draw_samples(
+    model: Transformer, tokenizer: Tokenizer, section: ReportSection, continue_text: Continue, seed: int
+) -> list[dict[str, Any]]:
     """One continuation a prompt and temperature: {prompt, temperature, text}, text without the prompt."""
-    from forja.serving.generate import stream_text
-
     wanted = [(prompt, temperature) for prompt in section.prompts for temperature in section.temperatures]
     samples = []
     with progress("sampling", total=len(wanted), unit="samples") as bar:
         for number, (prompt, temperature) in enumerate(wanted):
-            pieces = stream_text(
+            pieces = continue_text(
                 model,
                 tokenizer,
                 prompt,
