@@ -26,8 +26,10 @@ def randomised(model: Any) -> Any:
 
 def foreign(name: str) -> Any:
     ends = {"bos_token_id": 0, "eos_token_id": 0, "vocab_size": 300}
-    if name == "gpt2":
-        return randomised(GPT2LMHeadModel(GPT2Config(n_positions=32, n_embd=48, n_layer=2, n_head=4, **ends)))
+    if name.startswith("gpt2"):
+        activation = "gelu" if name == "gpt2-exact" else "gelu_new"
+        shape = {"n_positions": 32, "n_embd": 48, "n_layer": 2, "n_head": 4, "activation_function": activation}
+        return randomised(GPT2LMHeadModel(GPT2Config(**shape, **ends)))
     shape = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
     rope = {"rope_type": "default", "rope_theta": 1e6}
     tied = name == "qwen3"
@@ -49,7 +51,7 @@ def rewrite(folder: Path, **changes: object) -> None:
     (folder / "config.json").write_text(json.dumps({key: value for key, value in config.items() if value is not ...}))
 
 
-@pytest.mark.parametrize("name", ["gpt2", "qwen3", "qwen3-untied"])
+@pytest.mark.parametrize("name", ["gpt2", "gpt2-exact", "qwen3", "qwen3-untied"])
 @pytest.mark.parametrize("shard", ["40KB", "1GB"])
 def test_a_foreign_folder_gives_the_same_logits(name: str, shard: str, tmp_path: Path) -> None:
     theirs = foreign(name)

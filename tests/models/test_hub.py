@@ -24,6 +24,7 @@ from made import sentences, write_documents
 TOLERANCE = 1e-4
 VARIANTS = {
     "gpt2": {"preset": "gpt2"},
+    "gpt2-tanh": {"preset": "gpt2", "activation": "gelu_tanh"},
     "modern": {"preset": "modern"},
     "modern-grouped": {"preset": "modern", "kv_heads": 2},
     "modern-untied": {"preset": "modern", "tie_embeddings": False, "head_width": 24},

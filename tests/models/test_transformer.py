@@ -128,6 +128,16 @@ def test_the_124m_presets_have_the_size_counted_by_hand(preset: str, parameters:
     assert model.flops_per_token() == 6 * body + 12 * 12 * 768 * 1024
 
 
+def test_embeddings_that_are_only_looked_up_count_for_no_flops() -> None:
+    with torch.device("meta"):
+        tied, untied = (
+            Transformer(resolve_config(ModelSection(tie_embeddings=tie), vocabulary=50_304, context=1024))
+            for tie in (True, False)
+        )
+    assert untied.num_parameters() == tied.num_parameters() + 50_304 * 768
+    assert untied.flops_per_token() == tied.flops_per_token()
+
+
 def test_a_soft_cap_bounds_the_logits() -> None:
     model = Transformer(replace(MODELS["modern"].config, logit_softcap=2.0))
     logits = model.logits(100 * torch.randn(3, 32))

@@ -53,6 +53,7 @@ GPT2_NAMES = {
     "ffn.up": "mlp.c_fc",
     "ffn.down": "mlp.c_proj",
 }
+GPT2_ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_new"}
 GPT2_TOP = {
     "embedding.weight": "transformer.wte.weight",
     "position_embedding.weight": "transformer.wpe.weight",
@@ -62,9 +63,9 @@ GPT2_TOP = {
 
 
 def _gpt2_expresses(c: TransformerConfig) -> bool:
-    parts = (c.activation, c.norm, c.positions, c.qk_norm, c.bias, c.tie_embeddings, c.logit_softcap)
+    parts = (c.norm, c.positions, c.qk_norm, c.bias, c.tie_embeddings, c.logit_softcap)
     whole = c.kv_heads == c.heads and c.heads * c.head_width == c.width
-    return whole and parts == ("gelu", "layernorm", "learned", False, True, True, None)
+    return whole and c.activation in GPT2_ACTIVATIONS and parts == ("layernorm", "learned", False, True, True, None)
 
 
 def _gpt2_config_out(c: TransformerConfig) -> dict[str, Any]:
@@ -74,7 +75,7 @@ def _gpt2_config_out(c: TransformerConfig) -> dict[str, Any]:
         "n_embd": c.width,
         "n_positions": c.context,
         "n_inner": c.ffn_width,
-        "activation_function": "gelu_new",
+        "activation_function": GPT2_ACTIVATIONS[c.activation],
         "layer_norm_epsilon": c.norm_eps,
         "embd_pdrop": 0.0,
         "attn_pdrop": 0.0,
@@ -83,8 +84,9 @@ def _gpt2_config_out(c: TransformerConfig) -> dict[str, Any]:
 
 
 def _gpt2_config_in(d: dict[str, Any]) -> TransformerConfig:
+    activation = d.get("activation_function", "gelu_new")
     usual = {
-        "activation_function": "gelu_new",
+        "activation_function": "gelu" if activation == "gelu" else "gelu_new",
         "scale_attn_weights": True,
         "scale_attn_by_inverse_layer_idx": False,
         "add_cross_attention": False,
@@ -101,7 +103,7 @@ def _gpt2_config_in(d: dict[str, Any]) -> TransformerConfig:
         width=width,
         head_width=width // heads,
         ffn_width=d.get("n_inner") or 4 * width,
-        activation="gelu",
+        activation="gelu" if activation == "gelu" else "gelu_tanh",
         norm="layernorm",
         positions="learned",
         rope_theta=10_000.0,

@@ -30,7 +30,7 @@ class TransformerConfig:
     width: int
     head_width: int
     ffn_width: int
-    activation: Literal["gelu", "swiglu", "relu2"]
+    activation: Literal["gelu", "gelu_tanh", "swiglu", "relu2"]
     norm: Literal["layernorm", "rmsnorm"]
     positions: Literal["learned", "rope"]
     rope_theta: float
@@ -132,7 +132,8 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """GELU (tanh), ReLU² (So et al. 2021) or SwiGLU (Shazeer 2020), its gate and up projections fused."""
+    """GELU (Hendrycks and Gimpel 2016), exact or by tanh, ReLU² (So et al. 2021), or SwiGLU (Shazeer 2020), its
+    gate and up projections fused."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -149,7 +150,7 @@ class FeedForward(nn.Module):
         elif self.activation == "relu2":
             h = F.relu(h).square()
         else:
-            h = F.gelu(h, approximate="tanh")
+            h = F.gelu(h, approximate="tanh" if self.activation == "gelu_tanh" else "none")
         return self.down(h)  # type: ignore[no-any-return]
 
 
@@ -271,9 +272,11 @@ class Transformer(nn.Module):
 
     def flops_per_token(self) -> int:
         """Training FLOPs a token by the usual count, 6 N + 12 layers x width x context (Chowdhery et al. 2022,
-        appendix B), where N leaves out position embeddings and the causal half is not subtracted."""
+        appendix B), where N leaves out embeddings that are only looked up and the causal half is not subtracted."""
         n = self.num_parameters()
         if self.config.positions == "learned":
             n -= self.position_embedding.weight.numel()
+        if not self.config.tie_embeddings:
+            n -= self.embedding.weight.numel()
         attention = 12 * self.config.layers * self.config.heads * self.config.head_width * self.config.context
         return 6 * n + attention
