@@ -14,6 +14,7 @@ import signal
 import sys
 import tempfile
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -80,8 +81,17 @@ def _run_until(
 
 
 def _figures_line(figures: dict[str, Any]) -> str:
-    plain = {key: value for key, value in figures.items() if isinstance(value, int | float) and value is not None}
-    return ", ".join(f"{key.replace('_', ' ')} {value:,.10g}" for key, value in plain.items()) or "done"
+    told = [f"{name.replace('_', ' ')} {value:,.10g}" for name, value in _numbers(figures)]
+    return ", ".join(told) or "done"
+
+
+def _numbers(figures: dict[str, Any], above: str = "") -> Iterator[tuple[str, float]]:
+    """The figures that are numbers, nested ones too; those of each source and of each `auto` are in the report."""
+    for key, value in figures.items():
+        if isinstance(value, dict) and key not in ("sources", "measured"):
+            yield from _numbers(value, f"{above}{key} ")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield f"{above}{key}", value
 
 
 def _print_ending(run: Run, metrics: dict[str, float], reference: str, prompt: str) -> None:

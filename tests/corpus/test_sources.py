@@ -153,19 +153,23 @@ def test_a_bad_line_is_rejected_with_its_reason_and_the_others_stay(line: bytes,
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
-def test_a_cut_file_keeps_its_good_records_and_says_that_it_was_cut(pack: object, tmp_path: Path) -> None:
+def test_of_a_cut_file_in_a_folder_the_good_records_stay_and_one_named_is_an_error(
+    pack: object, tmp_path: Path
+) -> None:
     rows = [json.dumps({"text": os.urandom(500).hex()}) + "\n" for _ in range(2000)]
     packed = pack("".join(rows).encode())  # type: ignore[operator]
     (tmp_path / "dump.jsonl").write_bytes(packed[: len(packed) // 2])
-    records = read(tmp_path / "dump.jsonl")
+    records = read(tmp_path)
     assert len([record for record in records if record.reason is None]) > 500
     assert records[-1].reason == "truncated"
     assert "dump.jsonl" in records[-1].meta["error"]
+    with pytest.raises(ForjaError, match=r"dump\.jsonl: the file is cut short"):
+        read(tmp_path / "dump.jsonl")
 
 
 def test_a_file_cut_before_its_first_record_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "dump.jsonl.gz").write_bytes(gzip.compress(os.urandom(1000))[:20])
-    with pytest.raises(ForjaError, match=r"dump\.jsonl\.gz.*truncated"):
+    with pytest.raises(ForjaError, match=r"dump\.jsonl\.gz.*cut short"):
         read(tmp_path / "dump.jsonl.gz")
 
 

@@ -26,7 +26,7 @@ from forja.corpus.sources.local_docs import read_local_docs
 from forja.corpus.sources.record import Record
 from forja.corpus.sources.tables import read_dataset
 from forja.errors import ForjaError
-from forja.progress import progress
+from forja.progress import progress, say
 from forja.recipe import CorpusSection, NearDuplicates, Source
 
 BUCKETS = 16
@@ -69,8 +69,10 @@ def build_corpus(section: CorpusSection, workspace: Path, *, base_folder: Path) 
     duplicates = _find_duplicates(section, staging, buckets)
     result = _write(workspace, buckets, duplicates, figures)
     shutil.rmtree(staging)
+    why = ", ".join(f"{reason} {count:,}" for reason, count in _reasons(figures).most_common(4))
+    if why:
+        say(f"  rejected {result.documents['rejected']:,} of {result.documents['read']:,} documents ({why})")
     if not result.documents["kept"]:
-        why = ", ".join(f"{reason} {count:,}" for reason, count in _reasons(figures).most_common(4))
         raise ForjaError(
             f"no document is left to train on (rejected: {why or 'none was found'}).",
             fix="Look at the sources, or lower corpus.min_characters.",

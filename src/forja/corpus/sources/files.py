@@ -56,10 +56,18 @@ def read_files(source: Source, base_folder: Path, max_bytes: int) -> Iterator[Re
         else:
             reasons[record.reason] += 1
             said = said or record.meta.get("error", "")
+        if record.reason == "truncated" and not top.is_dir():
+            raise ForjaError(
+                f"the file is cut short or damaged ({record.meta['error']}).",
+                where=str(top),
+                fix="Get it again, whole. Of a damaged file in a folder, what comes before the damage is used.",
+            )
         yield record
     if not good:
         why = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common()) or "it is empty"
-        raise ForjaError(f"nothing here can be read ({why}). {said}".rstrip(), where=str(top))
+        larger = f"Longer than {max_bytes:,} bytes is too long: raise corpus.max_document_bytes, or cut it up."
+        fix = larger if "too-long" in reasons else None
+        raise ForjaError(f"nothing here can be read ({why}). {said}".rstrip(), where=str(top), fix=fix)
 
 
 def _read_folder(top: Path, source: Source, max_bytes: int) -> Iterator[Record]:
