@@ -265,6 +265,9 @@ class ReportSection(Section):
         description="Prompts that the samples continue.",
     )
     temperatures: list[float] = Field(default_factory=lambda: [0.0, 0.7, 1.0], description="Sampled at each.")
+    top_k: int = Field(
+        50, ge=0, description="Sample among the k likeliest tokens, as `forja generate` does; 0 among all."
+    )
     sample_tokens: int = Field(80, ge=1, le=4096, description="Tokens a sample.")
 
 

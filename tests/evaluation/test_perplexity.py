@@ -223,3 +223,6 @@ def test_samples_are_drawn_for_each_prompt_and_temperature_and_are_the_same_agai
     ]  # fmt: skip
     assert drawn == draw_samples(make_model(), tokenizer, section, stream_text, seed=7)
     assert drawn != draw_samples(make_model(), tokenizer, section, stream_text, seed=8)
+    narrow = section.model_copy(update={"top_k": 1})
+    cold, warm, *_ = draw_samples(make_model(), tokenizer, narrow, stream_text, seed=7)
+    assert cold["text"] == warm["text"]

@@ -42,6 +42,7 @@ class Continue(Protocol):
         *,
         max_tokens: int,
         temperature: float,
+        top_k: int,
         seed: int | None,
     ) -> Iterator[str]: ...
 
@@ -83,6 +84,7 @@ def draw_samples(
                 prompt,
                 max_tokens=section.sample_tokens,
                 temperature=temperature,
+                top_k=section.top_k,
                 seed=seed + number,
             )
             samples.append({"prompt": prompt, "temperature": temperature, "text": "".join(pieces)})
