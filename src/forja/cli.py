@@ -382,7 +382,7 @@ def _exit_code(arguments: list[str]) -> int:
     except SystemExit as ended:  # how typer ends, with 2 where the command line was wrong
         return int(ended.code or 0)
     except Interrupted as asked:
-        return _fail("stopped; the same command goes on from here.", code=128 + asked.signum)
+        return _fail("stopped. Given again, a run's command goes on from here.", code=128 + asked.signum)
     except ForjaError as error:
         return _fail(str(error), arguments=arguments)
     except BrokenPipeError:

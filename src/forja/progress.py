@@ -48,12 +48,17 @@ class Bar(Protocol):
 
 
 @contextmanager
-def progress(title: str, *, total: float | None = None, unit: str = "items", done: float = 0) -> Iterator[Bar]:
-    """Follow work of `total` units (unknown if None), of which `done` were done before."""
+def progress(
+    title: str, *, total: float | None = None, unit: str = "items", done: float = 0, show_rate: bool = True
+) -> Iterator[Bar]:
+    """Follow work of `total` units (unknown if None), of which `done` were done before.
+
+    show_rate: whether a terminal's line has units a second, which it has no room for beside a long note.
+    """
     if _quiet:
         yield _Silent()
     elif sys.stderr.isatty():
-        with _live(title, total, unit, done) as bar:
+        with _live(title, total, unit, done, show_rate) as bar:
             yield bar
     else:
         plain = _Plain(title, total, unit, done)
@@ -106,9 +111,10 @@ class _Plain:
 
 
 @contextmanager
-def _live(title: str, total: float | None, unit: str, done: float) -> Iterator[Bar]:
+def _live(title: str, total: float | None, unit: str, done: float, show_rate: bool) -> Iterator[Bar]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+    from rich.table import Column
     from rich.text import Text
 
     start = time.monotonic()
@@ -116,10 +122,10 @@ def _live(title: str, total: float | None, unit: str, done: float) -> Iterator[B
     class Pace(ProgressColumn):
         def render(self, task: Task) -> Text:
             rate = (task.completed - done) / max(time.monotonic() - start, 1e-9)
-            left = ""
+            parts = [f"{rate:,.1f} {unit}/s"] if show_rate else []
             if task.total is not None and rate > 0:
-                left = f" · {duration((task.total - task.completed) / rate)} left"
-            return Text(f"{rate:,.1f} {unit}/s{left}")
+                parts.append(f"{duration((task.total - task.completed) / rate)} left")
+            return Text(" · ".join(parts))
 
     console = Console(stderr=True)
     bar = Progress(
@@ -127,7 +133,7 @@ def _live(title: str, total: float | None, unit: str, done: float) -> Iterator[B
         BarColumn(bar_width=24),
         TextColumn("{task.completed:,.0f}" + (f"/{total:,.0f}" if total is not None else "")),
         TextColumn("{task.fields[note]}"),
-        Pace(),
+        Pace(table_column=Column(no_wrap=True)),
         console=console,
     )
 

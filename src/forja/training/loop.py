@@ -101,7 +101,7 @@ def train(
     main = strategy.rank == 0
     log = Log(directory / LOG, after_step=at.step) if main else None
     try:
-        with progress("training", total=pace.steps, unit="steps", done=at.step) as bar:
+        with progress("training", total=pace.steps, unit="steps", done=at.step, show_rate=False) as bar:
             while not at.finished:
                 figures = _step(called, batches, objective, rule, optimizer, schedule, strategy, at.step, log, bar)
                 at = replace(at, step=at.step + 1, finished=at.step + 1 >= pace.steps)
