@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
 
+from forja.training import objectives
 from forja.training.objectives import next_token_loss, token_losses
 
 
@@ -47,6 +50,27 @@ def test_without_gradients_the_nats_are_the_same(case: tuple[torch.Tensor, ...])
     with torch.no_grad():
         nats = token_losses(hidden, weight, targets, chunk=4)
     torch.testing.assert_close(nats, token_losses(hidden, weight, targets).detach(), rtol=1e-5, atol=1e-5)
+
+
+def test_no_gradient_is_computed_where_none_is_wanted(
+    case: tuple[torch.Tensor, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hidden, weight, targets, _ = case
+    computed: list[bool] = []
+
+    def chunk_losses(*arguments: Any) -> Any:
+        nats, slope = objectives_chunk_losses(*arguments)
+        computed.append(slope is not None)
+        return nats, slope
+
+    objectives_chunk_losses = objectives._chunk_losses
+    monkeypatch.setattr(objectives, "_chunk_losses", chunk_losses)
+    for off in (torch.no_grad, torch.inference_mode):
+        with off():
+            token_losses(hidden, weight, targets)
+    token_losses(hidden.detach(), weight.detach(), targets)
+    token_losses(hidden, weight, targets)
+    assert computed == [False, False, False, True]
 
 
 def test_targets_below_zero_count_for_nothing(case: tuple[torch.Tensor, ...]) -> None:

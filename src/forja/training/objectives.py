@@ -92,8 +92,10 @@ def token_losses(
     chunk = chunk or max(1, CHUNK_ELEMENTS // vocabulary)
     working = torch.get_autocast_dtype(hidden.device.type) if _autocasting(hidden) else hidden.dtype
     flat_weights = None if weights is None else weights.reshape(-1).float()
+    # Asked here, as in a function's forward gradients are always off.
+    gradients = torch.is_grad_enabled() and (hidden.requires_grad or unembedding.requires_grad)
     flat: Tensor = _ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
-        hidden.reshape(-1, width), unembedding, targets.reshape(-1), flat_weights, softcap, chunk, working
+        hidden.reshape(-1, width), unembedding, targets.reshape(-1), flat_weights, softcap, chunk, working, gradients
     )
     return flat.view(targets.shape)
 
@@ -120,20 +122,20 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         softcap: float | None,
         chunk: int,
         working: torch.dtype,
+        gradients: bool,
     ) -> Tensor:
-        ctx.settings = (softcap, chunk, working, unembedding.dtype)
-        wanted = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
+        ctx.settings = (softcap, chunk, working)
         nats, hidden_grad, weight_grad = _all_chunks(
-            hidden, unembedding, targets, weights, softcap, chunk, working, gradients=wanted
+            hidden, unembedding, targets, weights, softcap, chunk, working, gradients=gradients
         )
-        if wanted:
+        if gradients:
             ctx.save_for_backward(hidden, unembedding, targets, weights, hidden_grad, weight_grad)
         return nats
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         hidden, unembedding, targets, weights, hidden_grad, weight_grad = ctx.saved_tensors
-        softcap, chunk, working, _ = ctx.settings
+        softcap, chunk, working = ctx.settings
         first = upstream[0] if upstream.numel() else upstream.new_tensor(1.0)
         if not bool((upstream == first).all()):
             scaled = upstream if weights is None else upstream * weights
@@ -142,7 +144,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             )
         elif float(first) != 1.0:
             hidden_grad, weight_grad = hidden_grad * first, weight_grad * first
-        return hidden_grad.to(hidden.dtype), weight_grad.to(unembedding.dtype), None, None, None, None, None
+        return hidden_grad.to(hidden.dtype), weight_grad.to(unembedding.dtype), None, None, None, None, None, None
 
 
 def _all_chunks(
@@ -189,10 +191,10 @@ def _chunk_losses(
     logits = torch.mm(hidden, matrix.t()).float()  # (rows, vocabulary)
     if softcap is not None:
         logits = logits.div_(softcap).tanh_().mul_(softcap)
+    if not gradients:
+        return torch.nn.functional.cross_entropy(logits, targets, reduction="none"), None
     index = targets.unsqueeze(1)
     aimed = logits.gather(1, index).squeeze(1)
-    if not gradients:
-        return logits.logsumexp(dim=1) - aimed, None
     # The largest probability is at least 1 / vocabulary, so its logarithm is safe where the target's may not be.
     slope = torch.softmax(logits, dim=1)
     nats = logits.amax(dim=1) - slope.amax(dim=1).log() - aimed
