@@ -17,7 +17,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -26,14 +25,15 @@ from forja.models.transformer import Transformer
 from forja.progress import set_quiet
 from forja.recipe import Recipe
 from forja.recipe_file import load_recipe
-from forja.tokens.loader import Batches, TokenSplit, read_slots
+from forja.tokens.loader import Batches, TokenSplit
 from forja.training.attention import choose_attention
-from forja.training.loop import Pace, mean_loss, train, update
+from forja.training.loop import Pace, train, update
 from forja.training.machine import keep_memory, physical_cores
 from forja.training.objectives import next_token
 from forja.training.optimizers import build_optimizer
+from forja.training.pretrain import validation
 from forja.training.resolve import optimizer_settings
-from forja.training.rules import MeanGradient, micro_batches
+from forja.training.rules import MeanGradient
 from forja.training.schedules import schedule
 from forja.training.strategy import OneProcess
 
@@ -107,9 +107,6 @@ def step_seconds(recipe: Recipe, options: argparse.Namespace) -> dict[str, float
 def final_loss(kind: str, recipe: Recipe, options: argparse.Namespace, steps: int, seed: int) -> float:
     """Validation loss, in nats a token, after a whole schedule of `steps`."""
     section = recipe.training
-    valid = TokenSplit.open(options.tokens, "valid")
-    count = min(VALID_SEQUENCES, valid.sequences)
-    slots = np.arange(count, dtype=np.int64) * valid.sequences // count
     model = build(kind, recipe, options, seed)
     shape = section.schedule
     with tempfile.TemporaryDirectory() as workspace:
@@ -124,7 +121,7 @@ def final_loss(kind: str, recipe: Recipe, options: argparse.Namespace, steps: in
             OneProcess(options.precision),
             Path(workspace),
             pace=Pace(steps=steps, valid_every=steps, checkpoint_every=steps),
-            validate=mean_loss(next_token, list(micro_batches(read_slots(valid, slots), section.batch))),
+            validate=validation(options.tokens, VALID_SEQUENCES, section.batch),
             seed=seed,
         )
     return done.best_loss

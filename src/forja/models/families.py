@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from forja.errors import ForjaError
-from forja.models.transformer import TransformerConfig
+from forja.models.transformer import Activation, TransformerConfig
 
 Weights = dict[str, Tensor]
 
@@ -53,7 +53,7 @@ GPT2_NAMES = {
     "ffn.up": "mlp.c_fc",
     "ffn.down": "mlp.c_proj",
 }
-GPT2_ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_new"}
+GPT2_ACTIVATIONS: dict[Activation, str] = {"gelu": "gelu", "gelu_tanh": "gelu_new"}
 GPT2_TOP = {
     "embedding.weight": "transformer.wte.weight",
     "position_embedding.weight": "transformer.wpe.weight",
@@ -84,9 +84,11 @@ def _gpt2_config_out(c: TransformerConfig) -> dict[str, Any]:
 
 
 def _gpt2_config_in(d: dict[str, Any]) -> TransformerConfig:
-    activation = d.get("activation_function", "gelu_new")
+    named = d.get("activation_function", "gelu_new")
+    known: dict[str, Activation] = {theirs: ours for ours, theirs in GPT2_ACTIVATIONS.items()}
+    activation = known.get(named, "gelu_tanh")
     usual = {
-        "activation_function": "gelu" if activation == "gelu" else "gelu_new",
+        "activation_function": GPT2_ACTIVATIONS[activation],
         "scale_attn_weights": True,
         "scale_attn_by_inverse_layer_idx": False,
         "add_cross_attention": False,
@@ -103,7 +105,7 @@ def _gpt2_config_in(d: dict[str, Any]) -> TransformerConfig:
         width=width,
         head_width=width // heads,
         ffn_width=d.get("n_inner") or 4 * width,
-        activation="gelu" if activation == "gelu" else "gelu_tanh",
+        activation=activation,
         norm="layernorm",
         positions="learned",
         rope_theta=10_000.0,

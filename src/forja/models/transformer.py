@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from forja.models.blocked_attention import blocked_attention
 
+Activation = Literal["gelu", "gelu_tanh", "swiglu", "relu2"]
 AttentionKernel = Literal["fused", "blocked"]
 """torch's own, or `blocked_attention`: the same mathematics, and which is quicker depends on the processor."""
 
@@ -30,7 +31,7 @@ class TransformerConfig:
     width: int
     head_width: int
     ffn_width: int
-    activation: Literal["gelu", "gelu_tanh", "swiglu", "relu2"]
+    activation: Activation
     norm: Literal["layernorm", "rmsnorm"]
     positions: Literal["learned", "rope"]
     rope_theta: float

@@ -98,7 +98,7 @@ def pretrain(
             patience=section.patience,
             min_delta=section.min_delta,
         ),
-        validate=_validation(tokens_folder, section.valid_sequences, resolved.micro_batch),
+        validate=validation(tokens_folder, section.valid_sequences, resolved.micro_batch),
         seed=seed,
         description=asdict(model.config),
     )
@@ -127,8 +127,9 @@ def _require_sequences(split: TokenSplit, batch: int, tokens_folder: Path) -> No
         say(f"  the training text is only {split.sequences:,} sequences, fewer than a batch of {batch}")
 
 
-def _validation(tokens_folder: Path, sequences: int, micro_batch: int) -> Validate | None:
-    """The mean loss over slots spread evenly over the validation split, always the same."""
+def validation(tokens_folder: Path, sequences: int, micro_batch: int) -> Validate | None:
+    """The mean loss, nats a token, over slots spread evenly over the validation split, always the same; None,
+    said aloud, where the split is smaller than one sequence."""
     split = TokenSplit.open(tokens_folder, "valid")
     if split.sequences == 0:
         say("  the validation split is smaller than one sequence: training runs without validation")
