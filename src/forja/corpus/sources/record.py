@@ -5,7 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Form = Literal["text", "string", "html", "python", "metadata", "roff"]
+Form = Literal[
+    "text",
+    "string",
+    "html",
+    "python",
+    "metadata",
+    "roff",
+    "mail",
+    "wikitext",
+    "cve",
+    "nvd",
+    "kev",
+    "stix",
+    "cwe",
+    "sigma",
+]
 
 
 @dataclass(frozen=True)
