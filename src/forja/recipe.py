@@ -51,8 +51,8 @@ class SynthSection(Section):
     documents: int = Field(1000, ge=1, description="How many documents to make.")
     kinds: list[Literal["policy", "phishing", "intrusion", "injection"]] = Field(
         default_factory=lambda: ["policy", "phishing", "intrusion", "injection"],
-        description="`policy` passages; `phishing` mails, `intrusion` logs and prompt `injection`, each attack with its "
-        "benign twin (or the right refusal).",
+        description="`policy` passages; `phishing` mails, `intrusion` logs and prompt `injection`, each attack with "
+        "its benign twin (or the right refusal).",
     )
     languages: list[Literal["en", "es"]] = Field(default_factory=lambda: ["en"], description="Written in these.")
     model: str | None = Field(
@@ -223,7 +223,8 @@ class NearDuplicates(Section):
     @classmethod
     def _from_preset(cls, values: Any) -> Any:
         if isinstance(values, dict) and values.get("preset") in NEAR_PRESETS:
-            return {**dict(zip(("bands", "rows", "shingle", "threshold"), NEAR_PRESETS[values["preset"]])), **values}
+            names = ("bands", "rows", "shingle", "threshold")
+            return {**dict(zip(names, NEAR_PRESETS[values["preset"]], strict=True)), **values}
         return values
 
 
