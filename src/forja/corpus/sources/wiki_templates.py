@@ -50,7 +50,9 @@ SIGNS = {
     "!": "|",
     "=": "=",
     "'": "'",
+    "'s": "'s",
     "nbsp": " ",
+    "thinsp": " ",
     "space": " ",
     "spaces": " ",
     "spaced ndash": " – ",
@@ -73,14 +75,19 @@ SIGNS = {
     "flat": "♭",
     "yes": "Yes",
     "no": "No",
+    "n/a": "N/A",
     "half": "½",
     "break": "\n",
 }
 FIRST = """nowrap|nobr|nobreak|small|smaller|big|large|larger|center|em|strong|nobold|noitalic|italics|bold|abbr
 tooltip|smallcaps|sc|math|mvar|var|chem2|code|tt|kbd|mono|samp|key press|sup|sub|visible anchor|vanchor|flag|flagu
-flagcountry|sic|not a typo|typo|proper name|as written|ill|interlanguage link|interlanguage link multi|plainlist|flatlist
-unicode|polytonic|script|hebrew|ipa|pron-en|ipa-en|bdo|underline|u|overline|color box|poem|raise|lower|hs|nts|marriage|url"""
-QUOTES = "quote|blockquote|cquote|quotation|quote box|rquote|bquote|pull quote|block quote|centered pull quote|poemquote"
+flagcountry|sic|not a typo|typo|proper name|as written|ill|interlanguage link|interlanguage link multi
+plainlist|flatlist|unicode|polytonic|script|hebrew|ipa|pron-en|ipa-en
+bdo|underline|u|overline|color box|poem|raise|lower|hs|nts|marriage
+url"""
+QUOTES = (
+    "quote|blockquote|cquote|quotation|quote box|rquote|bquote|pull quote|block quote|centered pull quote|poemquote"
+)
 BETWEEN = {"-": "–", "–": "–", "to": " to ", "and": " and ", "or": " or ", "by": " by ", "x": " × ", "×": " × "}
 BETWEEN |= {"to(-)": " to ", "&ndash;": "–", "+/-": " ± ", "±": " ± ", "*": " × ", "xx": " × ", "-to-": "-to-"}
 
@@ -117,7 +124,7 @@ def _function(key: str, name: str, positional: list[str]) -> str:
     if function in ("formatnum", "plural"):
         return value
     if function == "#if":
-        return (positional + ["", ""])[0 if value else 1]
+        return [*positional, "", ""][0 if value else 1]
     return ""
 
 
@@ -184,7 +191,9 @@ def _convert(positional: list[str], named: dict[str, str]) -> str:
         else:
             said += f" {part}" if said else part
             follows = positional[at + 1 : at + 3]
-            if not (part in ("ft", "lb", "st", "mi", "yd") and len(follows) == 2 and follows[1] in ("in", "oz", "lb", "ft")):
+            if not (
+                part in ("ft", "lb", "st", "mi", "yd") and len(follows) == 2 and follows[1] in ("in", "oz", "lb", "ft")
+            ):
                 break
     return said.replace("sqmi", "sq mi").replace("km2", "km²").replace("m2", "m²")
 
@@ -240,8 +249,8 @@ def _lines(positional: list[str], named: dict[str, str]) -> str:
 
 
 RENDERERS: dict[str, Callable[[list[str], dict[str, str]], str]] = {
-    **{name: _first for name in FIRST.replace("\n", "|").split("|")},
-    **{name: _quote for name in QUOTES.split("|")},
+    **dict.fromkeys(FIRST.replace("\n", "|").split("|"), _first),
+    **dict.fromkeys(QUOTES.split("|"), _quote),
     **{
         f"{kind} date{more}": _date
         for kind in ("start", "end", "birth", "death", "film", "release", "start-", "end-")
@@ -261,6 +270,9 @@ RENDERERS: dict[str, Callable[[list[str], dict[str, str]], str]] = {
     "val": _value,
     "gaps": _joined(""),
     "e": lambda positional, named: f"×10^{_first(positional, named)}",
+    "pow": lambda positional, named: "^".join(positional[:2]),
+    "nuclide2": lambda positional, named: "-".join(positional[:2]),
+    "simplenuclide2": lambda positional, named: "-".join(positional[:2]),
     "10^": lambda positional, named: f"10^{_first(positional, named)}",
     "lang": _second,
     "rtl-lang": _second,

@@ -37,9 +37,7 @@ def read_wikipedia(file: IO[bytes], origin: str, source: Source, max_bytes: int)
     """
     pages = _Pages(file, max_bytes)
     site = read_site(pages.head(), origin)
-    number = 0
-    for page, wrong in pages:
-        number += 1
+    for number, (page, wrong) in enumerate(pages, 1):
         yield _page_record(page, site) if wrong is None else rejected(f"{origin}#{number}", wrong, page)
 
 
@@ -82,7 +80,7 @@ def read_site(head: bytes, origin: str) -> Site:
 
 
 class _Pages:
-    """The pages' XML, cut out of the stream; with each, what is wrong with it: None, too-long, broken-xml, truncated."""
+    """The pages' XML, cut out of the stream, and what is wrong with each: None, too-long, broken-xml or truncated."""
 
     def __init__(self, file: IO[bytes], max_bytes: int) -> None:
         # `read1`, where there is one: at damage, what could be unpacked before it is not thrown away.
@@ -100,7 +98,7 @@ class _Pages:
         while (at := self._held.find(OPEN)) < 0 and len(self._held) <= LONGEST_HEAD and self._more():
             pass
         head = self._held[: at if at >= 0 else None]
-        if at < 0 and b"<mediawiki" not in head or at > LONGEST_HEAD:
+        if (at < 0 and b"<mediawiki" not in head) or at > LONGEST_HEAD:
             raise ForjaError("this is not a MediaWiki XML dump: it has no pages.", fix="Check the source's `kind`.")
         self._held = self._held[len(head) :]
         return head
@@ -203,13 +201,14 @@ def parse_page(page: bytes) -> dict[str, str]:
         path.pop()
         words.clear()
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object) -> int:
         raise Hostile("it declares a document type or entities of its own")
 
     parser = expat.ParserCreate("utf-8")
     parser.buffer_text = True
     parser.buffer_size = 1 << 16
     parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = begin, end, words.append
-    parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = parser.ExternalEntityRefHandler = refuse
+    parser.StartDoctypeDeclHandler = refuse
+    parser.EntityDeclHandler = refuse
     parser.Parse(page, True)
     return fields

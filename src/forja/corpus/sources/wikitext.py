@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 from forja.corpus.sources.record import Record
 from forja.corpus.sources.wiki_templates import expand
 
-DEEPEST = 40
-"""Levels of templates, links and tables in one another; what lies deeper is left out (MediaWiki stops at 40, too)."""
+MOST_READINGS = 40
+"""How often, on average, a character may be read again as part of what encloses it; templates, links and tables
+that are nested deeper all through a text are left out."""
 
 # Characters of no text stand for what later steps may not touch: kept parts, and the marks of rendered children.
 RESERVED = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
@@ -43,20 +44,25 @@ HIDDEN_LINK = re.compile(rf"\s*(?:{FILES}|{CATEGORIES})\s*:", re.IGNORECASE)
 OTHER_LANGUAGE = re.compile(r"(?!wikt|[a-z]:)[a-z]{2,3}(?:-[a-z]{2,8})*:|(?:simple|zh-min-nan|be-x-old):")
 INLINE_PREFIX = re.compile(r":?(?:wikt|w|s|b|n|q|v|d|m|c|voy|commons|wiktionary|wikisource)(?::[a-z-]{2,10})?:", re.I)
 EXTERNAL = re.compile(
-    r"\[(?:https?://|ftps?://|//|mailto:|irc://|news:|gopher://)[^\s\[\]<>]*+[ \t]*+([^\[\]\n]*+(?:\[[^\[\]\n]*+\][^\[\]\n]*+)*+)\]",
+    r"\[(?:https?://|ftps?://|//|mailto:|irc://|news:|gopher://)[^\s\[\]<>]*+[ \t]*+"
+    r"([^\[\]\n]*+(?:\[[^\[\]\n]*+\][^\[\]\n]*+)*+)\]",
     re.IGNORECASE,
 )
 
-HIDDEN_TABLE = re.compile(r"infobox|navbox|sidebar|metadata|[afot]mbox|vertical-navbox|toc\b|noprint|display:\s*none", re.I)
+HIDDEN_TABLE = re.compile(
+    r"infobox|navbox|sidebar|metadata|[afot]mbox|vertical-navbox|toc\b|noprint|display:\s*none", re.I
+)
 ROW = re.compile(r"\n[ \t]*\|-[^\n]*")
 CELL = re.compile(r"\n[ \t]*[|!]|\|\||!!")
 CELL_ATTRIBUTES = re.compile(
     r"""\s*(?:(?:style|class|colspan|rowspan|align|valign|width|height|scope|bgcolor|nowrap|id|data-[\w-]+|abbr|lang|dir|
-    border|title|cellpadding|cellspacing|headers)\s*(?:=\s*(?:"[^"]*"|'[^']*'|[^\s|"']+))?\s*)+\|(?!\|)""",
+    border|title|cellpadding|cellspacing|headers)\s*+(?:=\s*+(?:"[^"]*"|'[^']*'|[^\s|"']++)?+)?+\s*+)++(?:\|(?!\|)|$)""",
     re.IGNORECASE | re.VERBOSE,
 )
 
-LINE_BREAK = re.compile(r"<(?:br|hr)\b[^<>]*>|</(?:p|div|blockquote|li|tr|h[1-6]|dd|dt|poem|center|ul|ol|table)\s*>", re.I)
+LINE_BREAK = re.compile(
+    r"<(?:br|hr)\b[^<>]*>|</(?:p|div|blockquote|li|tr|h[1-6]|dd|dt|poem|center|ul|ol|table)\s*>", re.I
+)
 ITEM = re.compile(r"<li\b[^<>]*>", re.IGNORECASE)
 RAISED = re.compile(r"<sup\b[^<>]*>(?=\s*[-−+]?\d)", re.IGNORECASE)
 TAG = re.compile(
@@ -68,10 +74,10 @@ TAG = re.compile(
 )
 MAGIC_WORD = re.compile(r"__[A-Z]{3,24}__")
 QUOTES = re.compile(r"'''''|'''|''")
-HEADING = re.compile(r"^(={1,6})[ \t]*+([^\n]*?)[ \t]*\1[ \t]*$")
+LONG_REFERENCE = re.compile(r"&#[xX]?[0-9a-fA-F]{9,}")
 LIST_ITEM = re.compile(r"([*#:;]+)[ \t]*(.*)", re.DOTALL)
 LEFT_OVER = re.compile(r"\{\{|\}\}|\[\[|\]\]|\{\||\|\}")
-EMPTY_BRACKETS = re.compile(r"[ \t]*\([\s,;:–-]*\)|[ \t]*\[[\s,;:]*\]")
+EMPTY_BRACKETS = re.compile(r"[ \t]?\([\s,;:–-]*\)|[ \t]?\[[\s,;:]*\]")
 AFTER_BRACKET = re.compile(r"(?<=\()[\s,;:]+(?=\S)")
 BEFORE_STOP = re.compile(r"(?<=\S)[ \t]+([,.;:](?:\s|$))")
 BLANKS = re.compile(r"(?<=\S)[ \t]{2,}")
@@ -98,8 +104,7 @@ def wikitext_to_text(wikitext: str, title: str = "") -> str:
     text = EXTERNAL.sub(r"\1", text)
     if "<" in text:
         text = TAG.sub("", RAISED.sub("^", ITEM.sub("\n* ", LINE_BREAK.sub("\n", text))))
-    if "&" in text:
-        text = html.unescape(text)
+    text = _unescape(text)
     text = QUOTES.sub("", MAGIC_WORD.sub("", text)).replace("\xa0", " ")
     text = _lines(LEFT_OVER.sub("", text).replace(BAR, "|").replace(EQUALS, "="))
     text = BEFORE_STOP.sub(r"\1", AFTER_BRACKET.sub("", EMPTY_BRACKETS.sub("", BLANKS.sub(" ", text))))
@@ -115,7 +120,6 @@ def _set_aside(text: str, kept: list[str]) -> str:
     at = 0
     closers: dict[str, re.Pattern[str]] = {}
     unclosed: set[str] = set()
-    lower = ""
     while opener := OPENER.search(text, at):
         out.append(text[at : opener.start()])
         at = opener.end()
@@ -138,21 +142,27 @@ def _set_aside(text: str, kept: list[str]) -> str:
         if name in VERBATIM.split("|") and name != "style":
             out.append(_mark(name, inner, kept))
     out.append(text[at:])
-    del lower
     return "".join(out)
 
 
 def _mark(name: str, inner: str, kept: list[str]) -> str:
     if name in FORMULAS:
         # Two braces mean in TeX what they mean with a blank between.
-        said = " ".join(inner.replace("{{", "{ {").replace("{{", "{ {").replace("}}", "} }").replace("}}", "} }").split())
+        said = " ".join(
+            inner.replace("{{", "{ {").replace("{{", "{ {").replace("}}", "} }").replace("}}", "} }").split()
+        )
         kept.append(f"${said}$" if said else "")
     elif name in BLOCKS:
-        kept.append(html.unescape(inner.strip("\n").rstrip()))
+        kept.append(_unescape(inner.strip("\n").rstrip()))
         return f"\n\n\x02{len(kept) - 1}\x03\n\n"
     else:
-        kept.append(html.unescape(inner))
+        kept.append(_unescape(inner))
     return f"\x02{len(kept) - 1}\x03"
+
+
+def _unescape(text: str) -> str:
+    # `html.unescape` raises on a number of thousands of digits.
+    return html.unescape(LONG_REFERENCE.sub("", text)) if "&" in text else text
 
 
 @dataclass
@@ -168,42 +178,37 @@ def _resolve(text: str, title: str) -> str:
     which gives its content as text; a closing mark without its opening one is dropped."""
     stack = [_Frame("")]
     opened = {"{{": 0, "[[": 0, "{|": 0}
+    budget = MOST_READINGS * len(text)
     at = 0
     for token in TOKEN.finditer(text):
         stack[-1].content.append(text[at : token.start()])
         at = token.end()
         mark = token[0]
         if mark in opened or mark[-2:] == "{|":
-            kind = mark[-2:]
-            stack.append(_Frame(kind))
-            opened[kind] += 1
+            stack.append(_Frame(mark[-2:]))
+            opened[mark[-2:]] += 1
             continue
         kind = CLOSES.get(mark, "{|")
         if not opened[kind]:
             continue
-        while stack[-1].kind != kind:
-            _flatten(stack, opened)
-        frame = stack.pop()
-        opened[kind] -= 1
-        if len(stack) <= DEEPEST:
-            stack[-1].content.append(_rendered(frame, title, nested=len(stack) > 1))
+        place = len(stack) - 1
+        while stack[place].kind != kind:
+            place -= 1
+        for frame in stack[place:]:
+            opened[frame.kind] -= 1
+        content = "".join(part for frame in stack[place:] for part in frame.content)
+        del stack[place:]
+        budget -= len(content)
+        if budget >= 0:
+            stack[-1].content.append(_rendered(kind, content, title, nested=len(stack) > 1))
     stack[-1].content.append(text[at:])
-    while len(stack) > 1:
-        _flatten(stack, opened)
-    return "".join(stack[0].content)
+    return "".join(part for frame in stack for part in frame.content)
 
 
-def _flatten(stack: list[_Frame], opened: dict[str, int]) -> None:
-    frame = stack.pop()
-    opened[frame.kind] -= 1
-    stack[-1].content += frame.content
-
-
-def _rendered(frame: _Frame, title: str, nested: bool) -> str:
-    content = "".join(frame.content)
-    if frame.kind == "[[":
+def _rendered(kind: str, content: str, title: str, nested: bool) -> str:
+    if kind == "[[":
         said = _link(content)
-    elif frame.kind == "{{":
+    elif kind == "{{":
         said = _template(content, title)
     else:
         said = _table(content)
@@ -275,12 +280,15 @@ def _lines(text: str) -> str:
     pending: list[tuple[int, str]] = []
     for line in text.split("\n"):
         first = line[:1]
-        if first == "=" and (heading := HEADING.match(line)):
-            level = len(heading[1])
+        if first == "=" and (stripped := line.rstrip()).endswith("="):
+            heading = stripped.strip("=")
+            level = (len(stripped) - len(heading)) // 2
             while pending and pending[-1][0] >= level:
                 pending.pop()
-            if heading[2]:
-                pending.append((level, heading[2]))
+            if heading.strip():
+                pending.append((level, heading.strip()))
+            continue
+        if first == "-" and not line.strip("- "):
             continue
         if first and first in "*#:;" and (item := LIST_ITEM.match(line)):
             if not item[2].strip(" \t.,;:"):
@@ -289,8 +297,8 @@ def _lines(text: str) -> str:
             line = f"{'  ' * (depth - 1)}- {item[2]}" if item[1][-1] in "*#" else item[2]
         line = line.rstrip()
         if line and pending:
-            for _, heading_text in pending:
-                out += ["", heading_text, ""]
+            for _, heading in pending:
+                out += ["", heading, ""]
             pending.clear()
         out.append(line)
     return "\n".join(out)
