@@ -372,7 +372,13 @@ def main() -> None:
     os.environ.update(HF_HUB_DISABLE_TELEMETRY="1", DO_NOT_TRACK="1")
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGINT, _interrupt)
-    sys.exit(_exit_code(sys.argv[1:]))
+    code = _exit_code(sys.argv[1:])
+    if "daft" in sys.modules:
+        # A thread of the engine that asks for the interpreter while it is taken down would abort the process.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _exit_code(arguments: list[str]) -> int:

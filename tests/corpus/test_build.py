@@ -7,7 +7,6 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from forja.corpus import refine
+from forja.corpus import reading
 from forja.corpus.build import CorpusFigures, build_corpus
 from forja.corpus.documents import DOCUMENTS, REJECTED, document_id
 from forja.errors import ForjaError
@@ -66,13 +65,21 @@ def test_documents_and_rejections_have_the_promised_columns_sorted_by_id(mixed: 
     kept, rejected = rows(mixed, "documents"), rows(mixed, "rejected")
     assert [row["id"] for row in kept] == sorted(row["id"] for row in kept)
     assert [row["id"] for row in rejected] == sorted(row["id"] for row in rejected)
-    assert figures.documents == {"read": len(kept) + len(rejected), "kept": len(kept), "rejected": len(rejected)}
+    assert figures.documents == {
+        "read": len(kept) + len(rejected),
+        "rejected": len(rejected),
+        "duplicates": 2,
+        "quarantined": 0,
+        "synthetic": 0,
+        "kept": len(kept),
+    }
     assert figures.bytes["kept"] == sum(len(row["text"].encode()) for row in kept)
     assert figures.sources["in"].kept_documents == len(kept)
     assert figures.sources["in"].masked == {"email": 1}
     assert {(row["licence"], row["lang"], row["source"]) for row in kept} == {("CC0", "en", "in")}
     assert sorted(path.name for path in (mixed / "corpus").iterdir()) == [
         "documents-00000.parquet",
+        "quarantined-00000.parquet",
         "rejected-00000.parquet",
     ]
 
@@ -93,7 +100,7 @@ def test_every_rejection_has_its_reason_and_a_duplicate_names_the_one_kept(mixed
 def test_two_builds_are_equal_byte_for_byte_however_many_chunks(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sources = [{"path": "in"}, {"path": "in", "name": "again"}]
     first = build(mixed, "one", sources=sources)
-    monkeypatch.setattr(refine, "CHUNK_RECORDS", 7)  # now over several processes
+    monkeypatch.setattr(reading, "CHUNK_RECORDS", 7)  # now over several processes
     second = build(mixed, "two", sources=sources)
     assert contents(mixed / "one") == contents(mixed / "two")
     assert dataclasses.asdict(first) == dataclasses.asdict(second)
@@ -184,21 +191,22 @@ def test_after_sigkill_no_process_is_left_and_the_next_attempt_gives_the_same(tm
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
 
-def test_a_killed_worker_is_an_error_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refine, "CHUNK_RECORDS", 20)
-    lines = [json.dumps({"text": prose(number, 400)}) + "\n" for number in range(2000)]
+def test_a_killed_worker_is_an_error_that_says_so(tmp_path: Path) -> None:
+    lines = [json.dumps({"text": prose(number, 800)}) + "\n" for number in range(20_000)]
     (tmp_path / "a.jsonl").write_text("".join(lines))
-
-    def kill() -> None:
-        while not (workers := [found for found in psutil.Process().children() if "spawn_main" in str(found.cmdline())]):
-            time.sleep(0.02)
-        workers[0].kill()
-
-    killer = threading.Thread(target=kill, daemon=True)
-    killer.start()
-    with pytest.raises(ForjaError, match="was killed"):
-        build(tmp_path, sources=[{"path": "a.jsonl"}])
-    killer.join()
+    command = [sys.executable, "-m", "forja.cli", "corpus", "demo", "--source", "a.jsonl"]
+    environment = {**os.environ, "FORJA_RUNS": str(tmp_path / "runs")}
+    child = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    workers: list[psutil.Process] = []
+    while not workers and child.poll() is None:
+        time.sleep(0.05)
+        found = psutil.Process(child.pid).children(recursive=True)
+        workers = [process for process in found if "udf_worker" in str(process.cmdline())]
+    time.sleep(2)
+    workers[0].kill()
+    _, said = child.communicate(timeout=120)
+    assert child.returncode == 1
+    assert "was killed" in said
 
 
 @pytest.mark.realdata

@@ -1,4 +1,4 @@
-"""The corpus stage: sources in; documents kept and documents rejected out, each sorted by id.
+"""The corpus stage: sources in; documents kept, quarantined and rejected out, each sorted by id.
 
 Rows are staged in buckets by id while the sources are read, so that no more than a bucket is sorted
 in memory, then duplicates are found, then the buckets are written out in order.
@@ -6,30 +6,30 @@ in memory, then duplicates are found, then the buckets are written out in order.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import islice
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
-from forja.corpus.dedup import exact_key, near_duplicate_clusters, normalise
-from forja.corpus.documents import DOCUMENTS, REJECTED, STAGED, Row, RowWriter, read_rows
-from forja.corpus.refine import Settings, refine_all, rejected_row
-from forja.corpus.sources.files import read_files
-from forja.corpus.sources.local_docs import read_local_docs
-from forja.corpus.sources.record import Record
-from forja.corpus.sources.tables import read_dataset
+from forja.corpus.clusters import Clusters, find_clusters
+from forja.corpus.engine import Engine, open_engine
+from forja.corpus.finish import FILE_BYTES, finish_group
+from forja.corpus.reading import chunk_readers
+from forja.corpus.refine import Settings, refine_packed
+from forja.corpus.shares import over_share
+from forja.corpus.staging import Buckets, Staged, sort_bucket
 from forja.errors import ForjaError
 from forja.progress import progress, say
-from forja.recipe import CorpusSection, NearDuplicates, Source
+from forja.recipe import CorpusSection
 
-BUCKETS = 16
+DUPLICATES = ("exact-duplicate", "near-duplicate", "same-record")
 
 
 @dataclass
@@ -40,21 +40,29 @@ class SourceFigures:
     read_bytes: int = 0
     kept_documents: int = 0
     kept_bytes: int = 0
+    synthetic_documents: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
+    quarantined: dict[str, int] = field(default_factory=dict)
     masked: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
 class CorpusFigures:
-    """The corpus as a whole (read, kept, rejected) and by source; bytes kept are of UTF-8 text."""
+    """The corpus as a whole: the funnel in documents and in bytes, by source, and who is represented.
+
+    Bytes read are of raw records, those after it of UTF-8 text. languages, regions: documents and bytes kept.
+    """
 
     documents: dict[str, int]
     bytes: dict[str, int]
     sources: dict[str, SourceFigures]
+    languages: dict[str, list[int]]
+    regions: dict[str, list[int]]
+    engine: dict[str, Any]
 
 
 def build_corpus(section: CorpusSection, workspace: Path, *, base_folder: Path) -> CorpusFigures:
-    """Collect, clean and deduplicate into `workspace`. Raises ForjaError."""
+    """Collect, clean, deduplicate and screen into `workspace`. Raises ForjaError."""
     if not section.sources:
         raise ForjaError(
             "the recipe names no sources.", where="corpus.sources", fix="Name one there, or give --source PATH."
@@ -63,76 +71,123 @@ def build_corpus(section: CorpusSection, workspace: Path, *, base_folder: Path) 
         shutil.rmtree(old) if old.is_dir() else old.unlink()
     staging = workspace / ".staging"
     staging.mkdir()
-    figures = {source.label: SourceFigures() for source in section.sources}
-    _collect(section, staging, base_folder, figures)
-    buckets = _sort_buckets(staging)
-    duplicates = _find_duplicates(section, staging, buckets)
-    result = _write(workspace, buckets, duplicates, figures)
+    engine = open_engine(section)
+    buckets = _collect(section, staging, base_folder, engine)
+    staged = _sort(section, staging, buckets, engine)
+    clusters = find_clusters(staged, section.near_duplicates, engine)
+    tallies = _write(section, workspace, staged, clusters, engine)
+    figures = _figures(section, tallies, staged)
     shutil.rmtree(staging)
-    why = ", ".join(f"{reason} {count:,}" for reason, count in _reasons(figures).most_common(4))
+    reasons = sum((Counter(own.rejected) for own in figures.sources.values()), Counter())
+    why = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common(4))
     if why:
-        say(f"  rejected {result.documents['rejected']:,} of {result.documents['read']:,} documents ({why})")
-    if not result.documents["kept"]:
+        say(f"  rejected {figures.documents['rejected']:,} of {figures.documents['read']:,} documents ({why})")
+    if figures.documents["quarantined"]:
+        say(f"  quarantined {figures.documents['quarantined']:,} documents; see corpus/quarantined-*.parquet")
+    if not figures.documents["kept"]:
         raise ForjaError(
             f"no document is left to train on (rejected: {why or 'none was found'}).",
             fix="Look at the sources, or lower corpus.min_characters.",
         )
-    return result
+    return figures
 
 
-def _reasons(figures: dict[str, SourceFigures]) -> Counter[str]:
-    total: Counter[str] = Counter()
-    for source in figures.values():
-        total.update(source.rejected)
-    return total
+def _collect(section: CorpusSection, staging: Path, base_folder: Path, engine: Engine) -> list[int]:
+    """Stage every source's rows by bucket of their id; returns the buckets that hold any."""
+    buckets = Buckets(staging)
+    settings = Settings(section, _read_key(section.subject_key_file, base_folder))
+    readers = chunk_readers(section, base_folder, engine.parts)
+    read = 0
+    with progress("reading", unit="documents") as bar:
+        for payload in engine.stream(readers, partial(refine_packed, settings=settings)):
+            with pa.ipc.open_stream(payload) as reader:
+                about = json.loads(reader.schema.metadata[b"chunk"])
+                table = reader.read_all().replace_schema_metadata(None)
+            if about["error"]:
+                raise ForjaError(**about["error"])
+            buckets.add(table)
+            read += pc.sum(table["raw_bytes"]).as_py() or 0
+            bar.advance(len(table), note=f"{read / 1e6:,.0f} MB, {section.sources[about['source']].label}")
+    return buckets.close()
 
 
-# --- reading ---------------------------------------------------------------------------------
+def _sort(section: CorpusSection, staging: Path, buckets: list[int], engine: Engine) -> Staged:
+    quarantine = section.screen.action == "quarantine"
+    jobs = [{"staging": str(staging), "bucket": bucket, "quarantine": quarantine} for bucket in buckets]
+    with progress("sorting", total=len(jobs), unit="parts") as bar:
+        counts = []
+        for count in engine.each(sort_bucket, jobs):
+            counts.append(count)
+            bar.advance()
+    return Staged(staging, counts)
 
 
-def _collect(section: CorpusSection, staging: Path, base_folder: Path, figures: dict[str, SourceFigures]) -> None:
-    """Stage every source's rows: accepted ones by bucket of their id, rejected ones together."""
-    writers = [RowWriter(staging, f"bucket-{number:02d}", STAGED) for number in range(BUCKETS)]
-    rejected = RowWriter(staging, "rejected", REJECTED)
-    key = _read_key(section.subject_key_file, base_folder)
-    for source in section.sources:
-        settings = Settings(
-            source.label,
-            source.licence,
-            source.lang,
-            section.min_characters,
-            section.max_document_bytes,
-            section.privacy,
-            key,
-            section.near_duplicates,
-        )
-        own = figures[source.label]
-        masked: Counter[str] = Counter()
-        with progress(f"reading {source.label}", unit="documents") as bar:
-            for chunk in refine_all(_records(source, base_folder, section.max_document_bytes), settings):
-                for row in chunk.documents:
-                    writers[int(row["id"][0], 16) * BUCKETS // 16].add(row)
-                for row in chunk.rejected:
-                    rejected.add(row)
-                    own.rejected[row["reason"]] = own.rejected.get(row["reason"], 0) + 1
-                count = len(chunk.documents) + len(chunk.rejected)
-                own.read_documents += count
-                own.read_bytes += chunk.read_bytes
-                masked += chunk.masked
-                bar.advance(count, note=f"{own.read_bytes / 1e6:,.0f} MB")
-        own.masked = dict(sorted(masked.items()))
-    for writer in [*writers, rejected]:
-        writer.close()
+def _write(
+    section: CorpusSection, workspace: Path, staged: Staged, clusters: Clusters, engine: Engine
+) -> list[dict[str, Any]]:
+    """The buckets in groups of about FILE_BYTES, a file a group; returns what each group held."""
+    clusters.save(staged.staging / "clusters.npz")
+    np.save(staged.staging / "over.npy", over_share(section, staged, clusters))
+    groups: list[list[int]] = [[]]
+    held = 0
+    for index, count in enumerate(staged.counts):
+        if groups[-1] and held >= FILE_BYTES:
+            groups.append([])
+            held = 0
+        groups[-1].append(index)
+        held += count["bytes"]
+    base = {
+        "staging": str(staged.staging),
+        "workspace": str(workspace),
+        "buckets": staged.buckets,
+        "starts": staged.starts.tolist(),
+    }
+    jobs = [{**base, "number": number, "group": group} for number, group in enumerate(groups)]
+    with progress("writing", total=len(jobs), unit="files") as bar:
+        tallies = []
+        for tally in engine.each(finish_group, jobs):
+            tallies.append(tally)
+            bar.advance()
+    return tallies
 
 
-def _records(source: Source, base_folder: Path, max_bytes: int) -> Iterator[Record]:
-    if source.kind == "local-docs":
-        found = read_local_docs(max_bytes)
-    elif source.dataset is not None:
-        found = read_dataset(source, base_folder, max_bytes)
-    else:
-        found = read_files(source, base_folder, max_bytes)
-    return islice(found, source.limit)
+def _figures(section: CorpusSection, tallies: list[dict[str, Any]], staged: Staged) -> CorpusFigures:
+    sources = {source.label: SourceFigures() for source in section.sources}
+    shared: dict[str, dict[str, list[int]]] = {"languages": {}, "regions": {}}
+    for tally in tallies:
+        for name, found in tally["sources"].items():
+            _add(sources[name], found)
+        for what, own in shared.items():
+            for key, (documents, size) in tally[what].items():
+                before = own.get(key, [0, 0])
+                own[key] = [before[0] + documents, before[1] + size]
+    everything = list(sources.values())
+    funnel = {
+        "read": sum(own.read_documents for own in everything),
+        "rejected": sum(sum(own.rejected.values()) for own in everything),
+        "duplicates": sum(own.rejected.get(reason, 0) for own in everything for reason in DUPLICATES),
+        "quarantined": sum(tally["quarantined"][0] for tally in tallies),
+        "synthetic": sum(own.synthetic_documents for own in everything),
+        "kept": sum(own.kept_documents for own in everything),
+    }
+    sizes = {
+        "read": sum(own.read_bytes for own in everything),
+        "duplicates": sum(tally["duplicate_bytes"] for tally in tallies),
+        "quarantined": sum(tally["quarantined"][1] for tally in tallies),
+        "kept": sum(own.kept_bytes for own in everything),
+    }
+    ordered = {what: dict(sorted(own.items(), key=lambda item: (-item[1][1], item[0]))) for what, own in shared.items()}
+    kind = {"kind": section.engine, "array_bytes_a_document": staged.bytes_a_document()}
+    return CorpusFigures(funnel, sizes, sources, ordered["languages"], ordered["regions"], kind)
+
+
+def _add(own: SourceFigures, found: dict[str, Any]) -> None:
+    for key, value in found.items():
+        before = getattr(own, key)
+        if isinstance(value, dict):
+            setattr(own, key, dict(sorted((Counter(before) + Counter(value)).items())))
+        else:
+            setattr(own, key, before + value)
 
 
 def _read_key(name: str | None, base_folder: Path) -> bytes | None:
@@ -148,115 +203,3 @@ def _read_key(name: str | None, base_folder: Path) -> bytes | None:
     if len(key) < 16:
         raise ForjaError("the key has fewer than 16 bytes.", where=f"corpus.subject_key_file {path}")
     return key
-
-
-# --- duplicates ------------------------------------------------------------------------------
-
-
-def _sort_buckets(staging: Path) -> list[Path]:
-    """Each bucket as one file sorted by id; their order is the order of ids."""
-    sorted_buckets = []
-    for number in range(BUCKETS):
-        parts = sorted(staging.glob(f"bucket-{number:02d}-*.parquet"))
-        table = pa.concat_tables([pq.read_table(part) for part in parts]).sort_by("id")
-        path = staging / f"sorted-{number:02d}.parquet"
-        pq.write_table(table, path, compression="lz4", row_group_size=1024)
-        sorted_buckets.append(path)
-        for part in parts:
-            part.unlink()
-    return sorted_buckets
-
-
-def _find_duplicates(section: CorpusSection, staging: Path, buckets: list[Path]) -> dict[str, tuple[str, str]]:
-    """Ids of the documents to leave out: the reason, and the id of the one kept in their place."""
-    duplicates: dict[str, tuple[str, str]] = {}
-    first: dict[bytes, str] = {}
-    for row in read_rows(buckets, ["id", "text"]):
-        kept = first.setdefault(exact_key(row["text"]), row["id"])
-        if kept != row["id"]:
-            duplicates[row["id"]] = ("exact-duplicate", kept)
-    if section.near_duplicates.enabled and len(first) > 1:
-        _find_near_duplicates(section.near_duplicates, staging, buckets, duplicates)
-    # A copy of a document that turned out a near duplicate itself names the one that is kept.
-    return {
-        identity: (reason, duplicates[kept][1] if kept in duplicates else kept)
-        for identity, (reason, kept) in duplicates.items()
-    }
-
-
-def _find_near_duplicates(
-    settings: NearDuplicates, staging: Path, buckets: list[Path], duplicates: dict[str, tuple[str, str]]
-) -> None:
-    """Add the near duplicates. Words and keys are staged on disk: memory holds ids, sizes and one band."""
-    ids: list[str] = []
-    sizes: list[int] = []
-    bands = [staging / f"band-{number:03d}.bin" for number in range(settings.bands)]
-    total = sum(pq.ParquetFile(path).metadata.num_rows for path in buckets) - len(duplicates)
-    with ExitStack() as files, progress("finding near duplicates", total=total, unit="documents") as bar:
-        staged_words = files.enter_context(open(staging / "words.bin", "wb"))
-        outputs = [files.enter_context(open(path, "wb")) for path in bands]
-        for row in read_rows(buckets, ["id", "text", "keys"]):
-            if row["id"] in duplicates:
-                continue
-            ids.append(row["id"])
-            sizes.append(staged_words.write(normalise(row["text"])))
-            for number, output in enumerate(outputs):
-                output.write(row["keys"][8 * number : 8 * number + 8])
-            bar.advance()
-    ends = np.cumsum(sizes)
-    mapped = np.memmap(staging / "words.bin", np.uint8, "r")
-    clusters = near_duplicate_clusters(
-        (np.fromfile(path, np.uint64) for path in bands),
-        len(ids),
-        lambda place: mapped[ends[place] - sizes[place] : ends[place]].tobytes(),
-        settings,
-    ).tolist()
-    best: dict[int, int] = {}
-    for place, cluster in enumerate(clusters):
-        # The longest stays; of equals the smallest id, which comes first.
-        if sizes[place] > sizes[best.setdefault(cluster, place)]:
-            best[cluster] = place
-    for place, cluster in enumerate(clusters):
-        if best[cluster] != place:
-            duplicates[ids[place]] = ("near-duplicate", ids[best[cluster]])
-
-
-# --- writing ---------------------------------------------------------------------------------
-
-
-def _write(
-    workspace: Path,
-    buckets: list[Path],
-    duplicates: dict[str, tuple[str, str]],
-    figures: dict[str, SourceFigures],
-) -> CorpusFigures:
-    documents = RowWriter(workspace, "documents", DOCUMENTS)
-    rejected: list[Row] = list(read_rows(sorted((workspace / ".staging").glob("rejected-*.parquet"))))
-    for row in read_rows(buckets, DOCUMENTS.names):
-        own = figures[row["source"]]
-        if row["id"] in duplicates:
-            reason, kept = duplicates[row["id"]]
-            rejected.append(rejected_row(row["id"], row["source"], row["origin"], reason, row["meta"], kept))
-            own.rejected[reason] = own.rejected.get(reason, 0) + 1
-            continue
-        documents.add(row)
-        own.kept_documents += 1
-        own.kept_bytes += len(row["text"].encode())
-    documents.close()
-    writer = RowWriter(workspace, "rejected", REJECTED)
-    for row in sorted(rejected, key=lambda row: (row["id"], row["origin"])):
-        writer.add(row)
-    writer.close()
-    everything = list(figures.values())
-    return CorpusFigures(
-        documents={
-            "read": sum(own.read_documents for own in everything),
-            "kept": sum(own.kept_documents for own in everything),
-            "rejected": len(rejected),
-        },
-        bytes={
-            "read": sum(own.read_bytes for own in everything),
-            "kept": sum(own.kept_bytes for own in everything),
-        },
-        sources=figures,
-    )

@@ -1,14 +1,15 @@
-"""Duplicates: exact by digest, near by MinHash-LSH with every candidate verified by exact Jaccard.
+"""What makes two documents duplicates: exact by digest, near by MinHash-LSH and exact Jaccard.
 
 Broder 1997 (MinHash); Indyk and Motwani 1998 (LSH); the use on training text follows Lee et al. 2022.
+Pure functions of arrays; which file they lie in and which worker calls them is `clusters.py`'s business.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,112 +18,84 @@ import xxhash
 from forja.recipe import NearDuplicates
 
 WORDS = re.compile(r"\w+")
-PANEL = 256
-"""Shingles hashed at a time, so that the work stays in the processor's cache."""
+ALL_PAIRS = 24
+"""Members of a bucket up to which every pair is a candidate; of more, each meets REPRESENTATIVES and the one before."""
 REPRESENTATIVES = 8
-"""A bucket's members are compared with this many unlike ones before them, so that no bucket costs its square."""
 MOST_SHINGLES = 65_536
 """Of a longer document the smallest hashes stand for all: a bottom-k sketch (Broder 1997, section 3)."""
-MOST_CACHED = 4_000_000
-"""Shingles kept in memory while candidates are verified."""
+SEED = 1
 
 Keys = npt.NDArray[np.uint64]
-Hashes = npt.NDArray[np.uint32]
+Places = npt.NDArray[np.int64]
 
 
 def exact_key(text: str) -> bytes:
-    """Equal for equal cleaned texts, and for no others."""
+    """16 bytes: equal for equal cleaned texts, and for no others."""
     return xxhash.xxh3_128_digest(text.encode())
 
 
-def normalise(text: str) -> bytes:
-    """Words in lower case with one space between, UTF-8: what duplicates share however they are laid out."""
-    return (" ".join(WORDS.findall(text.lower())) or text).encode()
+def normalise(text: str) -> str:
+    """Words in lower case with one space between: what duplicates share however they are laid out."""
+    return " ".join(WORDS.findall(text.lower())) or text
 
 
-@dataclass(frozen=True)
-class MinHash:
-    """The permutations h -> factors * h + terms mod 2^32 and the bands of one setting; (bands x rows, 1) each."""
+def band_keys(words: Sequence[str], settings: NearDuplicates) -> Keys:
+    """LSH keys of normalised texts, (texts, bands): two documents that share one in a band are candidates."""
+    import daft
 
-    settings: NearDuplicates
-    factors: Hashes
-    terms: Hashes
-
-
-def min_hash(settings: NearDuplicates) -> MinHash:
-    """The same permutations whatever the machine, the process and the version of NumPy."""
+    if not words:
+        return np.zeros((0, settings.bands), np.uint64)
     count = settings.bands * settings.rows
-    draws = [xxhash.xxh3_64_intdigest(f"permutation {number}".encode()) for number in range(2 * count)]
-    values = (np.array(draws, np.uint64) >> np.uint64(32)).astype(np.uint32).reshape(2, count, 1)
-    return MinHash(settings, values[0] | np.uint32(1), values[1])  # an odd factor has an inverse
-
-
-def band_keys(words: bytes, minhash: MinHash) -> Keys:
-    """LSH keys of a normalised text, (bands,): two documents that share one are candidates."""
-    settings = minhash.settings
-    shingles = (_shingle_hashes(words, settings.shingle) >> np.uint64(32)).astype(np.uint32)
-    least = np.full(len(minhash.factors), np.iinfo(np.uint32).max, np.uint32)
-    for start in range(0, len(shingles), PANEL):
-        permuted = shingles[None, start : start + PANEL] * minhash.factors + minhash.terms
-        np.minimum(least, permuted.min(axis=1), out=least)
-    keys = np.zeros(settings.bands, np.uint64)
-    for row in least.reshape(settings.bands, settings.rows).T:
-        keys = (keys ^ row) * np.uint64(0x9E3779B97F4A7C15)
+    series = daft.Series.from_pylist(list(words))
+    hashes = series.minhash(count, settings.shingle, SEED, "xxhash3_64").to_arrow()
+    least = np.asarray(hashes.flatten(), np.uint64).reshape(len(words), settings.bands, settings.rows)
+    keys = np.zeros((len(words), settings.bands), np.uint64)
+    for row in range(settings.rows):
+        keys = (keys ^ least[:, :, row]) * np.uint64(0x9E3779B97F4A7C15)
         keys ^= keys >> np.uint64(29)
     return keys
 
 
-def near_duplicate_clusters(
-    bands: Iterable[Keys], documents: int, words_of: Callable[[int], bytes], settings: NearDuplicates
-) -> npt.NDArray[np.int64]:
-    """Connected components of verified pairs: per document the smallest member of its cluster, (documents,).
-
-    bands: the keys of one band after the other, (documents,) each, so that only one is in memory;
-    words_of gives a document's normalised text by its place.
-    """
-    parent = np.arange(documents, dtype=np.int64)
-    shingles: dict[int, frozenset[int]] = {}
-    cached = 0
-
-    def root(place: int) -> int:
-        while parent[place] != place:
-            parent[place] = parent[parent[place]]
-            place = int(parent[place])
-        return place
-
-    def shingles_of(place: int) -> frozenset[int]:
-        nonlocal cached
-        if place not in shingles:
-            if cached > MOST_CACHED:
-                shingles.clear()
-                cached = 0
-            shingles[place] = shingle_set(words_of(place), settings.shingle)
-            cached += len(shingles[place])
-        return shingles[place]
-
-    def compare(place: int, unlike: list[int]) -> bool:
-        """Join `place` to the first of the others that is like it, or already in its cluster."""
-        for other in unlike:
-            one, two = root(place), root(other)
-            if one == two:
-                return True
-            if jaccard(shingles_of(place), shingles_of(other)) >= settings.threshold:
-                parent[max(one, two)] = min(one, two)
-                return True
-        return False
-
-    for keys in bands:
-        for members in _buckets(keys):
-            unlike: list[int] = []
-            for place in members.tolist():
-                if not compare(place, unlike) and len(unlike) < REPRESENTATIVES:
-                    unlike.append(place)
-    return np.array([root(place) for place in range(documents)], dtype=np.int64)
+def candidate_pairs(keys: Keys, places: Places) -> Places:
+    """Pairs of places (lesser, greater) that share a key of one band, (pairs, 2). places: rising, (documents,)."""
+    order = np.argsort(keys, kind="stable")
+    sorted_keys = keys[order]
+    borders = np.flatnonzero(np.r_[True, sorted_keys[1:] != sorted_keys[:-1], True])
+    sizes = np.diff(borders)
+    found: list[Places] = []
+    twos = borders[:-1][sizes == 2]
+    if len(twos):
+        found.append(np.stack([places[order[twos]], places[order[twos + 1]]], axis=1))
+    for start, size in zip(borders[:-1][sizes > 2], sizes[sizes > 2], strict=True):
+        found.append(_pairs_among(places[order[start : start + size]]))
+    return np.concatenate(found) if found else np.zeros((0, 2), np.int64)
 
 
-def shingle_set(words: bytes, size: int) -> frozenset[int]:
-    """64-bit hashes of the runs of `size` words, MOST_SHINGLES at most; of a shorter text, of all its words."""
-    return frozenset(np.unique(_shingle_hashes(words, size))[:MOST_SHINGLES].tolist())
+def _pairs_among(members: Places) -> Places:
+    """members: rising. All pairs of a small bucket; of a large one enough to connect it, so that none costs its
+    square."""
+    if len(members) <= ALL_PAIRS:
+        one, two = np.triu_indices(len(members), 1)
+        return np.stack([members[one], members[two]], axis=1)
+    pairs = [np.stack([members[:-1], members[1:]], axis=1)]
+    for number in range(REPRESENTATIVES):
+        representative = members[number * len(members) // REPRESENTATIVES]
+        others = members[members != representative]
+        pairs.append(np.stack([np.minimum(others, representative), np.maximum(others, representative)], axis=1))
+    return np.concatenate(pairs)
+
+
+def unique_pairs(pairs: Places) -> Places:
+    """The pairs without repetition, sorted, (pairs, 2)."""
+    if not len(pairs):
+        return pairs
+    pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+    return pairs[np.r_[True, (pairs[1:] != pairs[:-1]).any(axis=1)]]
+
+
+def shingles(words: str, size: int) -> Keys:
+    """Sorted unique 64-bit hashes of the runs of `size` words, MOST_SHINGLES at most; of a shorter text, of all."""
+    return np.unique(_shingle_hashes(words.encode(), size))[:MOST_SHINGLES]
 
 
 def _shingle_hashes(words: bytes, size: int) -> Keys:
@@ -134,23 +107,57 @@ def _shingle_hashes(words: bytes, size: int) -> Keys:
     return np.fromiter((digest(words[start:end]) for start, end in runs), np.uint64, len(starts))
 
 
-def jaccard(one: frozenset[int], two: frozenset[int]) -> float:
-    """Shared shingles over all shingles of both; an estimate where one of them is a sketch."""
-    tops = [max(shingles) for shingles in (one, two) if len(shingles) == MOST_SHINGLES]
+def jaccard(one: Keys, two: Keys) -> float:
+    """Shared shingles over all shingles of both; an estimate where one of them is a sketch. Both sorted, unique."""
+    tops = [shingle[-1] for shingle in (one, two) if len(shingle) == MOST_SHINGLES]
     if tops:
-        # Below the lower of the sketches' ends both are complete.
-        top = min(tops)
-        one = frozenset(shingle for shingle in one if shingle <= top)
-        two = frozenset(shingle for shingle in two if shingle <= top)
-    shared = len(one & two)
-    return shared / max(1, len(one) + len(two) - shared)
+        top = min(tops)  # below the lower of the sketches' ends both are complete
+        one, two = one[: np.searchsorted(one, top, "right")], two[: np.searchsorted(two, top, "right")]
+    if not len(one) or not len(two):
+        return 0.0
+    if len(one) > len(two):
+        one, two = two, one
+    at = np.searchsorted(two, one)
+    shared = int(np.count_nonzero(two[np.minimum(at, len(two) - 1)] == one))
+    return shared / (len(one) + len(two) - shared)
 
 
-def _buckets(keys: Keys) -> Iterator[npt.NDArray[np.int64]]:
-    """Places that share a key, two or more, each in rising order."""
-    order = np.argsort(keys, kind="stable")
-    sorted_keys = keys[order]
-    borders = np.flatnonzero(np.r_[True, sorted_keys[1:] != sorted_keys[:-1], True])
-    for start, end in pairwise(borders):
-        if end - start > 1:
-            yield order[start:end]
+def components(edges: Places) -> tuple[Places, Places]:
+    """Connected components: the places that have an edge, rising, and the least place of each one's component.
+
+    Hooking and pointer jumping (Shiloach and Vishkin 1982) over whole arrays: the result is the same whatever
+    the order of the edges.
+    """
+    nodes, ends = np.unique(edges, return_inverse=True)
+    ends = ends.reshape(-1, 2)
+    label = np.arange(len(nodes))
+    while True:
+        one, two = label[ends[:, 0]], label[ends[:, 1]]
+        apart = one != two
+        if not apart.any():
+            return nodes.astype(np.int64), nodes[label].astype(np.int64)
+        np.minimum.at(label, np.maximum(one, two)[apart], np.minimum(one, two)[apart])
+        while True:
+            jumped = label[label]
+            if (jumped == label).all():
+                break
+            label = jumped
+
+
+def spanning_forest(edges: Places) -> Places:
+    """Edges enough to connect what `edges` connect: what one worker sends on of all it found."""
+    if len(edges) < 2:
+        return edges
+    nodes, least = components(edges)
+    inner = nodes != least
+    return np.stack([least[inner], nodes[inner]], axis=1)
+
+
+def borders_of(values: npt.NDArray[Any]) -> Iterator[tuple[int, int]]:
+    """(start, end) of the runs of equal rows in a sorted array."""
+    if not len(values):
+        return
+    different = values[1:] != values[:-1]
+    if different.ndim > 1:
+        different = different.any(axis=1)
+    yield from pairwise(np.flatnonzero(np.r_[True, different, True]).tolist())

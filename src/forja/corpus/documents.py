@@ -21,21 +21,42 @@ DOCUMENTS = pa.schema(
         ("lang", pa.string()),
         ("author", pa.string()),
         ("subjects", pa.list_(pa.string())),
+        ("cluster", pa.string()),
         ("meta", pa.string()),
     ]
 )
-STAGED = DOCUMENTS.append(pa.field("keys", pa.binary()))
-"""Documents while duplicates are looked for: with the keys of their LSH bands, 64 bits each."""
+"""cluster: the least id among a document's duplicates, itself included; null where it has none."""
+QUARANTINED = DOCUMENTS.append(pa.field("flags", pa.string()))
+"""Documents left out by the poison screen; flags: JSON, a list of {kind, evidence}."""
 REJECTED = pa.schema(
     [
         ("id", pa.string()),
         ("source", pa.string()),
         ("origin", pa.string()),
         ("reason", pa.string()),
+        ("detail", pa.string()),
         ("duplicate_of", pa.string()),
+        ("cluster", pa.string()),
         ("meta", pa.string()),
     ]
 )
+"""detail: JSON; the value that a rule found and the one it asks for, or the run shared with an evaluation set."""
+STAGED = pa.schema(
+    [
+        *(DOCUMENTS.field(name) for name in DOCUMENTS.names if name not in ("text", "cluster")),
+        ("text", pa.large_string()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        ("flags", pa.string()),
+        ("masked", pa.string()),
+        ("raw_bytes", pa.int64()),
+        ("source_number", pa.int32()),
+        ("synthetic", pa.bool_()),
+        ("digest", pa.binary(16)),
+        ("keys", pa.binary()),
+    ]
+)
+"""A row on its way, accepted or not: with its digest, the keys of its LSH bands (64 bits each), and what was masked."""
 FILE_BYTES = 256 * 2**20
 """Text a file holds, about."""
 GROUP_ROWS = 1024

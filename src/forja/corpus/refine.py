@@ -1,190 +1,150 @@
-"""Records to rows: decoded, cleaned, masked, and rejected with a reason; chunks of them over all cores."""
+"""Records to rows: converted, cleaned, judged, masked and screened, or rejected with a reason. This is what
+a worker does with a chunk; it depends on the chunk and the settings alone."""
 
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-import signal
-import threading
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
 
 from forja.corpus.clean import clean, decode, html_to_text, storable
-from forja.corpus.dedup import band_keys, min_hash, normalise
+from forja.corpus.dedup import band_keys, exact_key, normalise
 from forja.corpus.docstrings import metadata_to_text, python_to_text, roff_to_text
-from forja.corpus.documents import Row, document_id
+from forja.corpus.documents import STAGED, Row, document_id
 from forja.corpus.privacy import mask, subject_key
+from forja.corpus.reading import Chunk, unpack
 from forja.corpus.sources.record import Record
-from forja.errors import ForjaError
-from forja.recipe import NearDuplicates, Privacy
-
-CHUNK_BYTES = 2 * 2**20
-CHUNK_RECORDS = 2000
-AHEAD = 4
-"""Chunks in flight a worker: enough to keep it busy, few enough to keep memory flat."""
+from forja.recipe import CorpusSection, Source
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What refining depends on."""
+    """What refining depends on: the section, the key for subjects, and the runs of the evaluation sets."""
 
-    source: str
-    licence: str | None
-    lang: str | None
-    min_characters: int
-    max_bytes: int
-    privacy: Privacy
-    key: bytes | None
-    near_duplicates: NearDuplicates
+    section: CorpusSection
+    key: bytes | None = None
+    decontamination: Path | None = None
+
+
+def refine_packed(payload: bytes, settings: Settings) -> bytes:
+    """Rows of one packed chunk, as an Arrow stream of schema STAGED that names the chunk's source and error."""
+    chunk = unpack(payload)
+    rows = refine(chunk, settings)
+    about = json.dumps({"source": chunk.source, "error": chunk.error})
+    batch = pa.RecordBatch.from_pylist(rows, schema=STAGED.with_metadata({"chunk": about}))
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return bytes(sink.getvalue())
+
+
+def refine(chunk: Chunk, settings: Settings) -> list[Row]:
+    """Rows of these records, in their order."""
+    source = settings.section.sources[chunk.source]
+    rows = [_row(record, source, chunk.source, settings) for record in chunk.records]
+    accepted = [row for row in rows if row["reason"] is None]
+    near = settings.section.near_duplicates
+    if near.enabled:
+        keys = band_keys([normalise(row["text"]) for row in accepted], near)
+        for row, own in zip(accepted, keys, strict=True):
+            row["keys"] = own.tobytes()
+    return rows
 
 
 @dataclass
-class Refined:
-    """Rows of one chunk, in the records' order, with what was masked in them."""
+class _Work:
+    """A document in the making."""
 
-    documents: list[Row] = field(default_factory=list)
-    rejected: list[Row] = field(default_factory=list)
+    record: Record
+    text: str
+    lang: str | None
+    reason: str | None = None
+    detail: dict[str, Any] | None = None
     masked: Counter[str] = field(default_factory=Counter)
-    read_bytes: int = 0
+    people: tuple[str, ...] = ()
+    flags: list[dict[str, Any]] = field(default_factory=list)
 
 
-def refine_all(records: Iterable[Record], settings: Settings) -> Iterator[Refined]:
-    """Refine chunk by chunk, in order; over processes if there is more than one chunk."""
-    chunks = _chunks(records)
-    first = next(chunks, None)
-    second = next(chunks, None)
-    if first is None:
-        return
-    if second is None:
-        yield refine(first, settings)
-        return
-    workers = max(1, len(os.sched_getaffinity(0)))
-    context = multiprocessing.get_context("spawn")  # a fork would copy the threads of the libraries loaded here
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_follow_parent)
-    try:
-        waiting: deque[Future[Refined]] = deque(pool.submit(refine, chunk, settings) for chunk in (first, second))
-        for chunk in chunks:
-            waiting.append(pool.submit(refine, chunk, settings))
-            if len(waiting) >= AHEAD * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenProcessPool:
-        raise ForjaError(
-            "a process that cleans documents was killed, perhaps for want of memory.",
-            where=f"source {settings.source}",
-            fix="Give the machine more memory, or lower corpus.max_document_bytes.",
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _follow_parent() -> None:
-    """In a worker: Ctrl-C is the parent's business, and when the parent was killed, waiting for it is no use."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def watch() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def refine(records: list[Record], settings: Settings) -> Refined:
-    """Rows of these records."""
-    result = Refined()
-    minhash = min_hash(settings.near_duplicates) if settings.near_duplicates.enabled else None
-    for record in records:
-        result.read_bytes += len(record.raw)
-        identity = document_id(settings.source, record.origin, record.raw)
-        text, reason = _text(record, settings)
-        if reason is not None:
-            result.rejected.append(rejected_row(identity, settings.source, record.origin, reason, record.meta))
-            continue
-        masked = mask(text, settings.privacy)
-        result.masked += masked.counts
-        people = [subject_key(person, settings.key) for person in masked.people] if settings.key else []
-        author = subject_key(record.author, settings.key) if record.author and settings.key else None
-        result.documents.append(
-            {
-                "id": identity,
-                "text": masked.text,
-                "source": storable(settings.source),
-                "origin": storable(record.origin),
-                "licence": _storable(record.licence or settings.licence),
-                "date": _storable(record.date),
-                "lang": _storable(record.lang or settings.lang),
-                "author": author,
-                "subjects": people,
-                "meta": _meta(record.meta),
-                "keys": band_keys(normalise(masked.text), minhash).tobytes() if minhash else None,
-            }
-        )
-    return result
-
-
-def rejected_row(
-    identity: str, source: str, origin: str, reason: str, meta: object, duplicate_of: str | None = None
-) -> Row:
-    """One row of rejected-*.parquet."""
+def _row(record: Record, source: Source, number: int, settings: Settings) -> Row:
+    identity = document_id(source.label, record.origin, record.raw)
+    work = _refined(record, source, settings)
+    record = work.record
+    key = settings.key
+    rejected = work.reason is not None
     return {
         "id": identity,
-        "source": storable(source),
-        "origin": storable(origin),
-        "reason": reason,
-        "duplicate_of": duplicate_of,
-        "meta": meta if isinstance(meta, str) else _meta(meta),
+        "text": None if rejected else work.text,
+        "source": storable(source.label),
+        "origin": storable(record.origin),
+        "licence": _storable(record.licence or source.licence),
+        "date": _storable(record.date),
+        "lang": _storable(work.lang),
+        "author": subject_key(record.author, key) if record.author and key else None,
+        "subjects": [subject_key(person, key) for person in work.people] if key else [],
+        "meta": _json({"region": source.region, **record.meta} if source.region else record.meta),
+        "reason": work.reason,
+        "detail": _json(work.detail) if work.detail else None,
+        "flags": _json(work.flags) if work.flags and not rejected else None,
+        "masked": _json(work.masked) if work.masked and not rejected else None,
+        "raw_bytes": len(record.raw),
+        "source_number": number,
+        "synthetic": bool(record.meta.get("synthetic")),
+        "digest": None if rejected else exact_key(work.text),
+        "keys": None,
     }
 
 
-def _meta(meta: object) -> str:
-    return storable(json.dumps(meta, ensure_ascii=False, sort_keys=True))
+def _refined(record: Record, source: Source, settings: Settings) -> _Work:
+    section = settings.section
+    record = convert(record)
+    text = clean(record.text or "") if record.reason is None else ""
+    work = _Work(record, text, record.lang or source.lang, record.reason)
+    if work.reason is None:
+        work.reason = _length(text, section)
+    if work.reason is not None:
+        return work
+    masked = mask(work.text, section.privacy)
+    work.text, work.masked, work.people = masked.text, masked.counts, masked.people
+    return work
 
 
-def _storable(text: str | None) -> str | None:
-    return None if text is None else storable(text)
+def _length(text: str, section: CorpusSection) -> str | None:
+    if not text:
+        return "empty"
+    if len(text) < section.min_characters:
+        return "too-short"
+    return "too-long" if len(text) > section.max_document_bytes else None
 
 
-def _text(record: Record, settings: Settings) -> tuple[str, str | None]:
-    """The cleaned text, and why it is rejected if it is."""
-    if record.reason is not None:
-        return "", record.reason
+def convert(record: Record) -> Record:
+    """The record with its text, or with the reason why there is none."""
+    from dataclasses import replace
+
+    if record.reason is not None or record.form == "string":
+        return record
+    text: str | None
     if record.form == "python":
         text = python_to_text(record.raw)
     elif record.form == "metadata":
         text = metadata_to_text(record.raw)
     elif record.form == "roff":
         text = roff_to_text(record.raw)
-    elif record.form == "string":
-        text = record.text
     else:
         text = decode(record.raw)
         if text is not None and record.form == "html":
             text = html_to_text(text)
     if text is None:
-        return "", "not-text" if record.form in ("text", "html") else "unreadable"
-    text = clean(text)
-    if not text:
-        return "", "empty"
-    if len(text) < settings.min_characters:
-        return "", "too-short"
-    return text, "too-long" if len(text) > settings.max_bytes else None
+        return replace(record, reason="not-text" if record.form in ("text", "html") else "unreadable")
+    return replace(record, text=text)
 
 
-def _chunks(records: Iterable[Record]) -> Iterator[list[Record]]:
-    chunk: list[Record] = []
-    size = 0
-    for record in records:
-        chunk.append(record)
-        size += len(record.raw) + len(record.text or "")
-        if size >= CHUNK_BYTES or len(chunk) >= CHUNK_RECORDS:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk
+def _json(value: object) -> str:
+    return storable(json.dumps(value, ensure_ascii=False, sort_keys=True))
+
+
+def _storable(text: str | None) -> str | None:
+    return None if text is None else storable(text)

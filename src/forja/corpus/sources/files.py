@@ -38,9 +38,35 @@ DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError)
 """What the decompressors raise on a cut or broken file."""
 
 
-def read_files(source: Source, base_folder: Path, max_bytes: int) -> Iterator[Record]:
-    """Records of the file or folder a source names. Raises ForjaError, also where not one of them is readable."""
+Part = tuple[str, ...]
+"""Some of a folder's files, relative to it."""
+
+
+def split_files(top: Path, parts: int) -> list[Part]:
+    """The files of a folder in parts of about as many bytes each, in order; none where it is no folder."""
+    if not top.is_dir():
+        return []
+    sizes = [(path.relative_to(top).as_posix(), path.stat().st_size) for path in find_files(top) if path.exists()]
+    share = sum(size for _, size in sizes) / parts
+    found: list[list[str]] = [[]]
+    held = 0
+    for name, size in sizes:
+        if found[-1] and held >= share:
+            found.append([])
+            held = 0
+        found[-1].append(name)
+        held += size
+    return [tuple(part) for part in found if part]
+
+
+def read_files(source: Source, base_folder: Path, max_bytes: int, part: Part | None = None) -> Iterator[Record]:
+    """Records of the file or folder a source names, or of some files of the folder. Raises ForjaError, also where
+    not one of them is readable."""
     top = base_folder / Path(source.path or "").expanduser()
+    if part is not None:
+        for name in part:
+            yield from _read_member(top / name, name, source, max_bytes)
+        return
     if top.is_dir():
         records = _read_folder(top, source, max_bytes)
     elif top.exists():
@@ -81,11 +107,14 @@ def _read_folder(top: Path, source: Source, max_bytes: int) -> Iterator[Record]:
             fix="Put text in it, or name another one.",
         )
     for path in files:
-        origin = path.relative_to(top).as_posix()
-        try:
-            yield from read_file(path, origin, source, max_bytes)
-        except ForjaError as error:
-            yield rejected(origin, "unreadable", error=f"{origin}: {error.what}")
+        yield from _read_member(path, path.relative_to(top).as_posix(), source, max_bytes)
+
+
+def _read_member(path: Path, origin: str, source: Source, max_bytes: int) -> Iterator[Record]:
+    try:
+        yield from read_file(path, origin, source, max_bytes)
+    except ForjaError as error:
+        yield rejected(origin, "unreadable", error=f"{origin}: {error.what}")
 
 
 def read_file(path: Path, origin: str, source: Source, max_bytes: int) -> Iterator[Record]:

@@ -1,0 +1,159 @@
+"""Sorted buckets to the stage's files: what is kept, quarantined and rejected, and a tally of it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from forja.corpus.clusters import Clusters
+from forja.corpus.documents import DOCUMENTS, QUARANTINED, REJECTED
+from forja.corpus.staging import Staged, load_array, load_sorted
+
+FILE_BYTES = 256 * 2**20
+"""Text a file holds, about."""
+GROUP_ROWS = 1024
+
+
+def finish_group(job: dict[str, Any]) -> dict[str, Any]:
+    """Write one group of buckets as a file of each kind. job: staging, workspace, buckets, starts, number, group."""
+    staging, workspace = Path(job["staging"]), Path(job["workspace"])
+    counts = [
+        {"bucket": bucket, "live": end - start}
+        for bucket, (start, end) in zip(job["buckets"], itertools.pairwise(job["starts"]), strict=True)
+    ]
+    staged = Staged(staging, counts)
+    clusters = Clusters.load(staging / "clusters.npz")
+    over = np.load(staging / "over.npy")
+    tally = _Tally()
+    files = {
+        kind: pq.ParquetWriter(workspace / f"{kind}-{job['number']:05d}.parquet", schema, compression="zstd")
+        for kind, schema in (("documents", DOCUMENTS), ("quarantined", QUARANTINED), ("rejected", REJECTED))
+    }
+    for index in job["group"]:
+        table = _with_verdicts(staged, index, clusters, over)
+        tally.add(table)
+        for kind, rows, names in _by_kind(table):
+            files[kind].write_table(rows.select(names).cast(files[kind].schema), row_group_size=GROUP_ROWS)
+    for file in files.values():
+        file.close()
+    return tally.as_json()
+
+
+def _by_kind(table: pa.Table) -> Iterable[tuple[str, pa.Table, list[str]]]:
+    rejected = pc.is_valid(table["reason"])
+    held = pc.and_(pc.invert(rejected), table["held"])
+    kept = pc.invert(pc.or_(rejected, held))
+    yield "documents", table.filter(kept), DOCUMENTS.names
+    yield "quarantined", table.filter(held), QUARANTINED.names
+    yield "rejected", table.filter(rejected), REJECTED.names
+
+
+def _with_verdicts(staged: Staged, index: int, clusters: Clusters, over: npt.NDArray[np.int64]) -> pa.Table:
+    """The bucket's rows with reason, duplicate_of, cluster, flags and `held` as everything found since decides."""
+    bucket = staged.buckets[index]
+    table = load_sorted(staged.staging, bucket)
+    live = load_array(staged.staging, "live", bucket)
+    start, end = staged.starts[index : index + 2].tolist()
+    reasons = table["reason"].to_pylist()
+    quarantined = np.array([reason is None for reason in reasons], bool)
+    quarantined[live] = False
+    cluster: list[str | None] = [None] * len(table)
+    kept_as: list[str | None] = [None] * len(table)
+    first, last = np.searchsorted(clusters.places, (start, end))
+    own = slice(first, last)
+    names = _ids(staged, np.union1d(clusters.kept[own], clusters.least[own]))
+    for place, kept, least, exact in zip(
+        clusters.places[own].tolist(),
+        clusters.kept[own].tolist(),
+        clusters.least[own].tolist(),
+        clusters.exact[own].tolist(),
+        strict=True,
+    ):
+        row = int(live[place - start])
+        cluster[row] = names[least]
+        if kept != place:
+            reasons[row] = "exact-duplicate" if exact else "near-duplicate"
+            kept_as[row] = names[kept]
+    for place in over[np.searchsorted(over, start) : np.searchsorted(over, end)].tolist():
+        row = int(live[place - start])
+        reasons[row] = reasons[row] or "over-share"
+    table = table.set_column(table.schema.get_field_index("reason"), "reason", pa.array(reasons, pa.string()))
+    for name, column in (
+        ("duplicate_of", pa.array(kept_as, pa.string())),
+        ("cluster", pa.array(cluster, pa.string())),
+        ("held", pa.array(quarantined)),
+    ):
+        table = table.append_column(name, column)
+    return table
+
+
+def _ids(staged: Staged, places: npt.NDArray[np.int64]) -> dict[int, str]:
+    if not len(places):
+        return {}
+    found = staged.gather("ids", places)
+    return {place: identity.tobytes().hex() for place, identity in zip(places.tolist(), found, strict=True)}
+
+
+class _Tally:
+    """What a group held, by source, language and region."""
+
+    def __init__(self) -> None:
+        self.sources: dict[str, dict[str, Any]] = {}
+        self.languages: dict[str, list[int]] = {}
+        self.regions: dict[str, list[int]] = {}
+        self.quarantined = [0, 0]
+        self.duplicate_bytes = 0
+
+    def add(self, table: pa.Table) -> None:
+        sizes = pc.fill_null(pc.binary_length(table["text"]), 0).to_pylist()
+        columns = ("source", "reason", "raw_bytes", "masked", "held", "flags", "lang", "meta", "synthetic")
+        for row, size in zip(table.select(columns).to_pylist(), sizes, strict=True):
+            self._row(row, size)
+
+    def _row(self, row: dict[str, Any], size: int) -> None:
+        own = self.sources.setdefault(
+            row["source"], {"rejected": Counter(), "masked": Counter(), "quarantined": Counter(), "numbers": Counter()}
+        )
+        own["numbers"].update(read_documents=1, read_bytes=row["raw_bytes"])
+        if row["masked"]:
+            own["masked"].update(json.loads(row["masked"]))
+        if row["reason"] is not None:
+            own["rejected"][row["reason"]] += 1
+            self.duplicate_bytes += size if row["reason"].endswith("-duplicate") else 0
+        elif row["held"]:
+            own["quarantined"].update({flag["kind"] for flag in json.loads(row["flags"])})
+            self.quarantined = [self.quarantined[0] + 1, self.quarantined[1] + size]
+        else:
+            own["numbers"].update(kept_documents=1, kept_bytes=size, synthetic_documents=int(row["synthetic"]))
+            _count(self.languages, row["lang"] or "und", size)
+            region = json.loads(row["meta"]).get("region") if '"region"' in row["meta"] else None
+            _count(self.regions, region or "unknown", size)
+
+    def as_json(self) -> dict[str, Any]:
+        sources = {
+            name: {**own["numbers"], **{key: dict(own[key]) for key in ("rejected", "masked", "quarantined")}}
+            for name, own in self.sources.items()
+        }
+        return {
+            "sources": sources,
+            "languages": self.languages,
+            "regions": self.regions,
+            "quarantined": self.quarantined,
+            "duplicate_bytes": self.duplicate_bytes,
+        }
+
+
+def _count(counts: dict[str, list[int]], key: str, size: int) -> None:
+    own = counts.setdefault(key, [0, 0])
+    own[0] += 1
+    own[1] += size

@@ -1,0 +1,137 @@
+"""Sources to chunks of raw records: what travels to the workers, and how failures travel back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from forja.corpus.engine import Chunks
+from forja.corpus.sources.files import Part, read_files, split_files
+from forja.corpus.sources.local_docs import read_local_docs
+from forja.corpus.sources.record import Record
+from forja.corpus.sources.tables import read_dataset
+from forja.errors import ForjaError
+from forja.recipe import CorpusSection, Source
+
+CHUNK_BYTES = 2 * 2**20
+CHUNK_RECORDS = 2000
+RECORDS = pa.schema(
+    [
+        ("origin", pa.large_binary()),
+        ("raw", pa.large_binary()),
+        ("form", pa.string()),
+        ("reason", pa.string()),
+        ("date", pa.large_binary()),
+        ("lang", pa.large_binary()),
+        ("licence", pa.large_binary()),
+        ("author", pa.large_binary()),
+        ("meta", pa.large_binary()),
+        ("text", pa.large_binary()),
+    ]
+)
+SURROGATES = "surrogatepass"
+"""JSON and file names may carry text that UTF-8 cannot hold; it must survive the way to the worker."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Records of one source, by its number in the recipe; or the error that ended the reading of it."""
+
+    source: int
+    records: list[Record] = field(default_factory=list)
+    error: dict[str, str | None] | None = None
+
+
+def chunk_readers(section: CorpusSection, base_folder: Path, parts: int) -> list[Chunks]:
+    """What reads the section's sources; each folder in `parts` parts at most, to be read side by side."""
+    readers: list[Chunks] = []
+    for number, source in enumerate(section.sources):
+        pieces: Sequence[Part | None] = [None]
+        if parts > 1 and source.path is not None and source.limit is None:
+            pieces = split_files(base_folder / Path(source.path).expanduser(), parts) or [None]
+        readers += [partial(read_chunks, section, number, base_folder, piece) for piece in pieces]
+    return readers
+
+
+def read_chunks(section: CorpusSection, number: int, base_folder: Path, part: Part | None = None) -> Iterator[bytes]:
+    """The chunks of one source, packed. Raises nothing: a failure is the last chunk."""
+    source = section.sources[number]
+    try:
+        for records in _grouped(read_records(source, section, base_folder, part)):
+            yield pack(Chunk(number, records))
+    except ForjaError as error:
+        yield pack(Chunk(number, error={"what": error.what, "where": error.where, "fix": error.fix}))
+
+
+def read_records(
+    source: Source, section: CorpusSection, base_folder: Path, part: Part | None = None
+) -> Iterator[Record]:
+    """Raw records of a source in a fixed order. Raises ForjaError."""
+    most = section.max_document_bytes
+    found: Iterable[Record]
+    if source.kind == "local-docs":
+        found = read_local_docs(most)
+    elif source.dataset is not None:
+        found = read_dataset(source, base_folder, most)
+    else:
+        found = read_files(source, base_folder, most, part)
+    return islice(found, source.limit)
+
+
+def _grouped(records: Iterable[Record]) -> Iterator[list[Record]]:
+    chunk: list[Record] = []
+    size = 0
+    for record in records:
+        chunk.append(record)
+        size += len(record.raw) + len(record.text or "")
+        if size >= CHUNK_BYTES or len(chunk) >= CHUNK_RECORDS:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def pack(chunk: Chunk) -> bytes:
+    """The chunk as an Arrow stream."""
+    columns = {
+        name: [
+            _encoded(json.dumps(value) if name == "meta" else value)
+            if RECORDS.field(name).type != pa.string()
+            else value
+            for value in (getattr(record, name) for record in chunk.records)
+        ]
+        for name in RECORDS.names
+    }
+    about = json.dumps({"source": chunk.source, "error": chunk.error})
+    batch = pa.RecordBatch.from_pydict(columns, schema=RECORDS.with_metadata({"chunk": about}))
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return bytes(sink.getvalue())
+
+
+def unpack(payload: bytes) -> Chunk:
+    """The inverse of `pack`."""
+    with pa.ipc.open_stream(payload) as reader:
+        about = json.loads(reader.schema.metadata[b"chunk"])
+        rows = reader.read_all().to_pylist()
+    return Chunk(about["source"], [_record(row) for row in rows], about["error"])
+
+
+def _record(row: dict[str, Any]) -> Record:
+    decoded = {
+        name: value.decode("utf-8", SURROGATES) if isinstance(value, bytes) and name != "raw" else value
+        for name, value in row.items()
+    }
+    return Record(**{**decoded, "meta": json.loads(decoded["meta"])})
+
+
+def _encoded(value: str | bytes | None) -> bytes | None:
+    return value.encode("utf-8", SURROGATES) if isinstance(value, str) else value

@@ -1,0 +1,180 @@
+"""Rows on their way: in buckets by id while sources are read, then sorted, with what finding duplicates needs
+lying beside them in small arrays. A document's *place* is its number among all live ones in the order of ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from forja.corpus.documents import STAGED
+
+BUCKETS = 128
+HELD_BYTES = 128 * 1024
+"""Bytes of rows that a bucket collects before they are written."""
+ROW_BYTES = 512
+"""Bytes of a row besides its text, about."""
+GROUP_ROWS = 1024
+ARRAYS = ("live", "digests", "keys", "sizes", "dates", "sources", "synthetic", "ids")
+NO_DATE = np.iinfo(np.int64).max
+COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4")
+
+
+class Buckets:
+    """Rows as they come, into one Arrow stream a bucket."""
+
+    def __init__(self, staging: Path) -> None:
+        self._staging = staging
+        self._writers: dict[int, pa.ipc.RecordBatchStreamWriter] = {}
+        self._held: dict[int, list[pa.Table]] = {}
+        self._sizes: dict[int, int] = {}
+
+    def add(self, table: pa.Table) -> None:
+        """table: of schema STAGED."""
+        heads = pc.utf8_slice_codeunits(table["id"], 0, 2).to_pylist()
+        numbers = np.array([int(head, 16) * BUCKETS // 256 for head in heads])
+        order = np.argsort(numbers, kind="stable")
+        table = table.take(order)
+        numbers = numbers[order]
+        borders = np.flatnonzero(np.r_[True, numbers[1:] != numbers[:-1], True]) if len(numbers) else [0]
+        for start, end in pairwise(borders):
+            self._hold(int(numbers[start]), table.slice(start, end - start))
+
+    def close(self) -> list[int]:
+        """The numbers of the buckets that hold rows."""
+        for bucket in sorted(self._held):
+            self._write(bucket)
+        for writer in self._writers.values():
+            writer.close()
+        return sorted(self._writers)
+
+    def _hold(self, bucket: int, rows: pa.Table) -> None:
+        self._held.setdefault(bucket, []).append(rows)
+        size = (pc.sum(pc.binary_length(rows["text"])).as_py() or 0) + ROW_BYTES * len(rows)
+        self._sizes[bucket] = self._sizes.get(bucket, 0) + size
+        if self._sizes[bucket] >= HELD_BYTES:
+            self._write(bucket)
+
+    def _write(self, bucket: int) -> None:
+        held = self._held.pop(bucket, [])
+        self._sizes[bucket] = 0
+        if not held:
+            return
+        if bucket not in self._writers:
+            path = str(self._staging / f"bucket-{bucket:03d}.arrow")
+            self._writers[bucket] = pa.ipc.new_stream(path, STAGED, options=COMPRESSED)
+        self._writers[bucket].write_table(pa.concat_tables(held).combine_chunks())
+
+
+def sort_bucket(job: dict[str, Any]) -> dict[str, Any]:
+    """Sort one bucket by id and write its arrays. job: staging, bucket, quarantine. Returns its counts."""
+    staging, bucket = Path(job["staging"]), job["bucket"]
+    with pa.OSFile(str(staging / f"bucket-{bucket:03d}.arrow")) as file, pa.ipc.open_stream(file) as reader:
+        table = reader.read_all()
+    table = table.sort_by([("id", "ascending"), ("raw_bytes", "ascending"), ("origin", "ascending")])
+    table = _without_repeats(table)
+    with pa.ipc.new_file(str(staging / f"sorted-{bucket:03d}.arrow"), STAGED, options=COMPRESSED) as writer:
+        writer.write_table(table, max_chunksize=GROUP_ROWS)
+    (staging / f"bucket-{bucket:03d}.arrow").unlink()
+    mask = pc.is_null(table["reason"])
+    if job["quarantine"]:
+        mask = pc.and_(mask, pc.is_null(table["flags"]))
+    live = np.flatnonzero(mask.to_numpy())
+    kept = table.take(live)
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "live": live,
+        "digests": np.frombuffer(b"".join(kept["digest"].to_pylist()), np.uint64).reshape(-1, 2),
+        "keys": _keys(kept),
+        "sizes": np.asarray(pc.binary_length(kept["text"]).to_numpy(), np.int64),
+        "dates": np.array([_date_number(date) for date in kept["date"].to_pylist()], np.int64),
+        "sources": np.asarray(kept["source_number"].to_numpy(), np.int32),
+        "synthetic": np.asarray(kept["synthetic"].to_numpy(zero_copy_only=False), bool),
+        "ids": np.array([bytes.fromhex(identity) for identity in kept["id"].to_pylist()], "V16"),
+    }
+    for name in ARRAYS:
+        np.save(staging / f"{name}-{bucket:03d}.npy", arrays[name])
+    return {"bucket": bucket, "live": len(live), "bytes": int(arrays["sizes"].sum()), "rows": len(table)}
+
+
+def _without_repeats(table: pa.Table) -> pa.Table:
+    """A record that came twice (same source, origin and bytes) is rejected the second time."""
+    ids = table["id"].to_pylist()
+    repeats = [False] + [one == two for one, two in pairwise(ids)]
+    if not any(repeats[: len(ids)]):
+        return table
+    again = pa.array(repeats)
+    reason = pc.if_else(again, "same-record", table["reason"])
+    return table.set_column(table.schema.get_field_index("reason"), STAGED.field("reason"), reason)
+
+
+def _keys(table: pa.Table) -> npt.NDArray[np.uint64]:
+    """(bands, documents), so that one band lies in one piece."""
+    found = table["keys"].to_pylist()
+    if not found or found[0] is None:
+        return np.zeros((0, len(found)), np.uint64)
+    return np.ascontiguousarray(np.frombuffer(b"".join(found), np.uint64).reshape(len(found), -1).T)
+
+
+def _date_number(date: str | None) -> int:
+    """Rises with the date, whatever its precision; NO_DATE for none."""
+    digits = "".join(character for character in date or "" if character.isdigit())[:14]
+    return int(digits.ljust(14, "0")) if len(digits) >= 4 else NO_DATE
+
+
+class Staged:
+    """The sorted buckets and their arrays."""
+
+    def __init__(self, staging: Path, counts: list[dict[str, Any]]) -> None:
+        self.staging = staging
+        self.counts = sorted(counts, key=lambda count: count["bucket"])
+        self.buckets: list[int] = [count["bucket"] for count in self.counts]
+        self.starts = np.r_[0, np.cumsum([count["live"] for count in self.counts])].astype(np.int64)
+        """First place of each bucket, and the number of all places."""
+
+    @property
+    def places(self) -> int:
+        return int(self.starts[-1])
+
+    def bytes_a_document(self) -> float:
+        """Bytes on disk that finding duplicates costs a document, text and pairs aside."""
+        files = sum(path.stat().st_size for path in self.staging.glob("*-[0-9][0-9][0-9].npy"))
+        return round(files / max(1, self.places), 1)
+
+    def array(self, name: str, index: int) -> npt.NDArray[Any]:
+        """An array of the index-th bucket, read when touched."""
+        return load_array(self.staging, name, self.buckets[index])
+
+    def gather(self, name: str, places: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """The values of an array at these places, rising."""
+        found = [
+            self.array(name, index)[places[start:end] - self.starts[index]] for index, start, end in self.slices(places)
+        ]
+        return np.concatenate(found) if found else np.zeros(0)
+
+    def slices(self, places: npt.NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:
+        """(bucket's index, start, end) of the runs of rising places that lie in one bucket."""
+        borders = np.searchsorted(places, self.starts)
+        for index in range(len(self.buckets)):
+            if borders[index] < borders[index + 1]:
+                yield index, int(borders[index]), int(borders[index + 1])
+
+
+def load_array(staging: Path, name: str, bucket: int) -> npt.NDArray[Any]:
+    path = staging / f"{name}-{bucket:03d}.npy"
+    try:
+        return np.load(path, mmap_mode="r")
+    except ValueError:  # an empty array cannot be mapped
+        return np.load(path)
+
+
+def load_sorted(staging: Path, bucket: int) -> pa.Table:
+    """The rows of a sorted bucket."""
+    with pa.OSFile(str(staging / f"sorted-{bucket:03d}.arrow")) as file:
+        return pa.ipc.open_file(file).read_all()
