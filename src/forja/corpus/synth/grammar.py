@@ -173,3 +173,11 @@ def _expand(parts: Iterable[Part], draw: Draw, facts: Facts, out: list[str]) -> 
                 out.append(text[:1].upper() + text[1:])
             else:
                 _expand(chosen, draw, facts, out)
+
+
+def hexadecimal_digits(length: int, draw: Draw) -> str:
+    """`length` digits, from one draw for every twelve."""
+    digits = ""
+    while len(digits) < length:
+        digits += f"{int(draw() * 2**48):012x}"
+    return digits[:length]

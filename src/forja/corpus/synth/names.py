@@ -162,6 +162,3 @@ def mail_date(when: datetime, zone: str) -> str:
     day, month = DAYS["en"][when.weekday()][:3], MONTHS["en"][when.month - 1][:3]
     return f"{day}, {when.day:02d} {month} {when.year} {when:%H:%M:%S} {zone}"
 
-
-def hexadecimal(length: int, draw: Draw) -> str:
-    return "".join("0123456789abcdef"[int(draw() * 16)] for _ in range(length))
