@@ -91,7 +91,7 @@ def _rows(lines: _Lines, dialect: Dialect, max_bytes: int) -> Iterator[tuple[lis
                 lost = ""
             shapes.add(shape)
             yield row, None, raw
-        elif lost or wrong == "bad-quoting" or len(lines.taken) > 1:
+        elif lost or wrong == "bad-quoting" or (wrong == "wrong-columns" and len(lines.taken) > 1):
             why = why if lost else "too-long" if lines.full else "bad-quoting"
             lost = (lost + lines.give_back())[:1024] or " "
         else:
