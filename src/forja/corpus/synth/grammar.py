@@ -181,3 +181,15 @@ def hexadecimal_digits(length: int, draw: Draw) -> str:
     while len(digits) < length:
         digits += f"{int(draw() * 2**48):012x}"
     return digits[:length]
+
+
+BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+
+
+def base64_digits(length: int, draw: Draw) -> str:
+    """`length` digits that look random, from one draw for every six."""
+    digits: list[str] = []
+    while len(digits) < length:
+        number = int(draw() * 2**36)
+        digits += [BASE64[number >> shift & 63] for shift in range(0, 36, 6)]
+    return "".join(digits[:length])
