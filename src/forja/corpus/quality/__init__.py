@@ -24,9 +24,7 @@ def judge(text: str, lang: str | None, settings: QualitySection) -> Verdict | No
     return judge_all([text], [lang], settings)[0]
 
 
-def judge_all(
-    texts: Sequence[str], languages: Sequence[str | None], settings: QualitySection
-) -> list[Verdict | None]:
+def judge_all(texts: Sequence[str], languages: Sequence[str | None], settings: QualitySection) -> list[Verdict | None]:
     """One verdict a text, in order: as `judge` of each. Rules are asked in the order of FineWeb's pipeline: Gopher
     repetition, Gopher quality, C4, FineWeb."""
     verdicts: list[Verdict | None] = []

@@ -5,8 +5,10 @@ removes much of what security text is about, and dialects more than others (Dodg
 from __future__ import annotations
 
 import re
+from itertools import islice
 
 from forja.corpus.quality.verdict import Verdict
+from forja.corpus.quality.words import ABBREVIATIONS
 
 LEAST_SENTENCES = 5
 LEAST_WORDS_A_LINE = 3
@@ -14,11 +16,13 @@ LONGEST_WORD = 1000
 POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
 
 CITATION = re.compile(r"\[\d*]|\[edit]|\[citation needed]")
-# A full stop after lower case, a digit, a mark or two capitals, any marks that close, a blank, and a word; the
-# stop after a title or a single letter ends no sentence.
+# A mark, closing marks, blanks, and a word. A full stop counts after lower case, a digit, a mark, a blank or two
+# capitals, not after a title or a single letter. Repeats are bounded and never retried: no line costs its square.
 SENTENCE_END = re.compile(
-    r"(?:[!?。]|(?:(?<=[^\W_A-Z])|(?<=[)\]\"'”’%>])|(?<=[A-Z]{2}))(?<!\b[a-z])(?<!\bM[rs])(?<!\bMrs)(?<!\b[DS][rt])\.)"
-    r"[^\w\s$€£+=/|~^@\\-]*(?:\s+[^\w\s$€£+=/|~^@\\-]*)*(?=[\w$€£+=/|~^@\\-])"
+    r"[.!?。](?:(?:(?<!\.)|(?:(?<=[^\W_A-Z]\.)|(?<=[\s)\]\"'”’%>`*]\.)|(?<=[A-Z]{2}\.))(?!\.)(?<!\b[a-z]\.)"
+    + "".join(rf"(?<!\b{re.escape(title)}\.)" for title in ABBREVIATIONS)
+    + r")(?:[^\w\s$€£+<=>^`|~]{0,20}+\s{1,20}+){1,9}+[^\w\s$€£+<=>^`|~]{0,20}(?=[\w$€£+<=>^`|~])"
+    r"|(?<=[a-z]\.)(?=[A-Z]))"
 )
 
 
@@ -52,12 +56,9 @@ def c4_clean(text: str) -> tuple[str, Verdict | None]:
         if drops and any(phrase in small for phrase in drops):
             continue
         if sentences < LEAST_SENTENCES:
-            sentences += 1 + _further_sentences(line)
+            # Enough is enough: a long line's other sentences are not looked for.
+            sentences += 1 + sum(1 for _ in islice(SENTENCE_END.finditer(line), LEAST_SENTENCES))
         kept.append(line)
     if sentences < LEAST_SENTENCES:
         return "", Verdict("c4.sentences", sentences, LEAST_SENTENCES)
     return "\n".join(kept).strip(), None
-
-
-def _further_sentences(line: str) -> int:
-    return sum(1 for _ in SENTENCE_END.finditer(line))

@@ -37,7 +37,6 @@ UNSPACED = frozenset({"zh", "ja", "th", "lo", "km", "my", "bo"})
 """Languages written without blanks: rules that count words say nothing about them."""
 
 PARAGRAPHS = re.compile(r"\n{2,}")
-LINES = re.compile(r"\n+")
 
 
 def quality(texts: Sequence[str], languages: Sequence[str | None], words: Words) -> list[Verdict | None]:
@@ -136,8 +135,12 @@ def repetition(texts: Sequence[str], languages: Sequence[str | None], words: Wor
 
 
 def _repeated_lines(text: str) -> Verdict | None:
-    paragraphs = PARAGRAPHS.split(text.strip())
-    lines = LINES.split(text)
+    stripped = text.strip()
+    paragraphs = PARAGRAPHS.split(stripped) if "\n\n\n" in stripped else stripped.split("\n\n")
+    lines = text.split("\n")
+    if "\n\n" in text:
+        # As a split at runs of breaks: no empty lines but before a first break and after a last.
+        lines = [line for line in lines if line] + [""] * (text.startswith("\n") + text.endswith("\n"))
     for kind, pieces in (("paragraph", paragraphs), ("line", lines)):
         different = set(pieces)
         repeated = len(pieces) - len(different)
@@ -152,19 +155,19 @@ def _repeated_lines(text: str) -> Verdict | None:
     return None
 
 
-def _ngrams(words: Words, size: int) -> tuple[Hashes, Integers]:
+def _ngrams(hashes: Hashes, document: Integers, size: int) -> tuple[Hashes, Integers]:
     """Hashes of all n-grams that lie in one text, and the index of the first word of each. Equal n-grams of
     different texts have different hashes."""
-    count = max(0, len(words.hashes) - size + 1)
-    grams = words.hashes[:count].copy()
+    count = max(0, len(hashes) - size + 1)
+    grams = hashes[:count].copy()
     for offset in range(1, size):
         grams *= np.uint64(0x9E3779B97F4A7C15)
-        grams += words.hashes[offset : offset + count]
-    text = words.document[:count]
+        grams += hashes[offset : offset + count]
+    text = document[:count]
     grams += text.astype(np.uint64) * np.uint64(0xC2B2AE3D27D4EB4F)
     grams ^= grams >> np.uint64(29)
     grams *= np.uint64(0xBF58476D1CE4E5B9)
-    first = np.flatnonzero(text == words.document[size - 1 :]) if count else np.zeros(0, np.int64)
+    first = np.flatnonzero(text == document[size - 1 :]) if count else np.zeros(0, np.int64)
     return grams[first], first
 
 
@@ -187,7 +190,7 @@ def _runs(grams: Hashes, first: Integers) -> tuple[Integers, Flags]:
 def _top_ngram(words: Words, sums: Integers, size: int) -> Integers:
     """(texts,) characters in all occurrences of each text's most frequent n-gram, blanks within it counted; of
     equally frequent ones the first counts."""
-    position, begins = _runs(*_ngrams(words, size))
+    position, begins = _runs(*_ngrams(words.hashes, words.document, size))
     total = np.zeros(len(words.counts), np.int64)
     if not len(position):
         return total
@@ -207,7 +210,7 @@ def _top_ngram(words: Words, sums: Integers, size: int) -> Integers:
 def _covered(words: Words, size: int) -> Integers:
     """(texts,) characters of words in n-grams that have occurred before: no fewer than what the rule counts for this
     size or any greater one, since an n-gram seen before consists of shorter ones seen before."""
-    position, begins = _runs(*_ngrams(words, size))
+    position, begins = _runs(*_ngrams(words.hashes, words.document, size))
     again = np.zeros(len(words.hashes), bool)
     again[position[~begins]] = True
     covered = again.copy()
@@ -221,28 +224,30 @@ def _duplicate_ngrams(words: Words, sums: Integers, index: int, characters: int)
     to not count characters that occur in overlapping n-grams more than once")."""
     low, high = int(words.bounds[index]), int(words.bounds[index + 1])
     edges = sums[low : high + 1].tolist()
-    hashes = words.hashes[low:high]
     for size, threshold in MOST_DUPLICATE_NGRAM.items():
-        count = max(0, high - low - size + 1)
-        grams = hashes[:count].copy()
-        for offset in range(1, size):
-            grams *= np.uint64(0x9E3779B97F4A7C15)
-            grams += hashes[offset : offset + count]
-        share = _stepped(grams.tolist(), edges, size) / characters
+        grams, first = _ngrams(words.hashes[low:high], words.document[low:high], size)
+        position, begins = _runs(grams, first)
+        shared = ~begins
+        shared[:-1] |= shared[1:]
+        if not shared.any():
+            return None
+        repeated = np.sort(position[shared])
+        share = _stepped(repeated.tolist(), grams[repeated].tolist(), edges, size) / characters
         if share > threshold:
             return Verdict(f"gopher_repetition.duplicate_{size}_grams", share, threshold)
     return None
 
 
-def _stepped(grams: list[int], edges: list[int], size: int) -> int:
+def _stepped(positions: list[int], grams: list[int], edges: list[int], size: int) -> int:
+    """Characters counted; positions and grams: of the n-grams that occur more than once, in the order of the text."""
     seen: set[int] = set()
-    repeated = position = 0
-    while position < len(grams):
-        gram = grams[position]
+    repeated = free = 0
+    for position, gram in zip(positions, grams, strict=True):
+        if position < free:
+            continue
         if gram in seen:
-            repeated += edges[position + size] - edges[position]
-            position += size
+            free = position + size
+            repeated += edges[free] - edges[position]
         else:
             seen.add(gram)
-            position += 1
     return repeated

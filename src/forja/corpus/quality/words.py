@@ -21,17 +21,22 @@ BASE = 0x9E3779B97F4A7C15
 SPACE, ALPHABETIC, DIGIT, LOWER, UPPER, OPENS, CLOSES, SOLID = (1 << bit for bit in range(8))
 """Kinds of a character. OPENS, CLOSES: split off at a word's start, at its end. SOLID: neither blank nor symbol."""
 TABLE_SIZE = 0x20000
+LONG_RUN = 8
+"""Marks in a row that are passed by all words at a time; a word with more is looked at alone."""
 
 MARKS = "…,:;!?¿؟¡()[]{}<>_#*&。？！，、；：～·।،۔؛٪'\"”“`‘´’‚„»«「」『』（）〔〕【】《》〈〉⟦⟧—–"
 OPENING = MARKS + "§%=$£€¥฿₽₹"
 CLOSING = MARKS
 SYMBOLS = "!/—”:％１〈&(、━\\【#%「」，】；+^]~“《„';’{|∶´[=-`*．（–？！：$～«〉,><》)?）。…@_.\"}►»"
 """datatrove's PUNCTUATION; words made of these, control characters and sentence terminals alone are symbols."""
-ABBREVIATIONS = tuple(
-    "Mr Mrs Ms Dr Prof St Mt Jr Sr Rev Gen Gov Sen Rep Adm Messrs Inc Co co Corp Ltd Bros vs e.g E.g i.e I.e a.m p.m Ph.D "
-    "Jan Feb Mar Apr Jun Jul Aug Sep Sept Oct Nov Dec Ala Ariz Calif Colo Conn Fla Ga Ill Ind La Mass Md Mich Minn Mo Pa Va"
-    .split()
+TITLES = (
+    "Mr Mrs Ms Dr Prof St Mt Jr Sr Rev Gen Gov Sen Rep Adm Messrs Inc Co co Corp Ltd Bros vs e.g E.g i.e I.e a.m p.m"
 )
+MONTHS_AND_STATES = (
+    "Jan Feb Mar Apr Jun Jul Aug Sep Sept Oct Nov Dec Ala Ariz Calif Colo Conn Fla Ga Ill Ind La Mass Md"
+)
+ABBREVIATIONS = (*TITLES.split(), *MONTHS_AND_STATES.split(), "Ph.D", "Mich", "Minn", "Mo", "Pa", "Va")
+"""Words that keep their dot; the frequent ones of those that spaCy knows."""
 
 Flags = NDArray[np.bool_]
 Integers = NDArray[np.int64]
@@ -61,10 +66,15 @@ class Words:
 
     @cached_property
     def features(self) -> NDArray[np.uint8]:
-        """(words,) the kinds of all characters of a word, or-ed; what follows a word is blank, hence harmless."""
-        if not len(self.starts):
-            return np.zeros(0, np.uint8)
-        return np.bitwise_or.reduceat(self.kinds, self.starts)
+        """(words,) ALPHABETIC and SOLID, where any character of the word is."""
+        wanted = ALPHABETIC | SOLID
+        kinds = self.kinds[self.starts] & wanted
+        # Most words say it with their first character.
+        unsure = np.flatnonzero((kinds != wanted) & (self.lengths > 1))
+        if len(unsure):
+            edges = np.stack([self.starts[unsure], self.ends[unsure]], axis=1).ravel()
+            kinds[unsure] = np.bitwise_or.reduceat(self.kinds, edges)[::2] & wanted
+        return kinds
 
     @cached_property
     def counts(self) -> Integers:
@@ -139,11 +149,8 @@ def _boundaries(points: NDArray[np.uint32], kinds: NDArray[np.uint8]) -> tuple[I
         return first, last
     opens, closes = _edge_marks(points, kinds)
     # The core of a run between blanks: from its first character that does not open to its last that does not close.
-    core = np.flatnonzero(~(opens | blank))
-    core = np.append(core, len(points))
-    begin = core[_count_before(~(opens | blank))[first]]
-    ends = np.flatnonzero(~(closes | blank))
-    end = np.append(ends, -1)[_count_before(~(closes | blank))[last] - 1] + 1
+    begin = _past(opens, first, last, 1)
+    end = _past(closes, last - 1, first - 1, -1) + 1
     whole = begin < end
     begin, end = begin[whole], end[whole]
     step = np.zeros(len(points) + 1, np.int8)
@@ -163,11 +170,20 @@ def _boundaries(points: NDArray[np.uint32], kinds: NDArray[np.uint8]) -> tuple[I
     return marks[positions], marks[positions + 1]
 
 
-def _count_before(flags: Flags) -> NDArray[np.int32]:
-    """(n + 1,) flags set before each position."""
-    counts = np.zeros(len(flags) + 1, np.int32)
-    np.cumsum(flags, out=counts[1:])
-    return counts
+def _past(flags: Flags, begin: Integers, stop: Integers, step: int) -> Integers:
+    """From each of `begin` the first position whose flag is not set, going by `step` as far as `stop`."""
+    position = begin.copy()
+    left = np.flatnonzero(flags[position])
+    for _ in range(LONG_RUN):
+        if not len(left):
+            return position
+        position[left] += step
+        at = position[left]
+        left = left[(at != stop[left]) & flags[at]]
+    for index in left.tolist():
+        run = flags[position[index] : stop[index] : step]
+        position[index] += step * (len(run) if run.all() else int(run.argmin()))
+    return position
 
 
 def _edge_marks(points: NDArray[np.uint32], kinds: NDArray[np.uint8]) -> tuple[Flags, Flags]:
