@@ -83,8 +83,11 @@ class Bz2Stream(io.RawIOBase):
     def _next_bytes(self) -> bytes:
         """What the stream gives next: whole blocks, checked, as `decompress` may give more than the largest."""
         if self._stream is None:
-            if not self._fill(10) and not self._held.strip(b"\0"):
-                self._ended = True
+            whole = self._fill(10)
+            # Tape archives are padded with NULs.
+            if not self._held[:10].strip(b"\0"):
+                self._drop(len(self._held) - len(self._held.lstrip(b"\0")))
+                self._ended = not whole
                 return b""
             if not STREAM.match(self._held):
                 self._recovering = True

@@ -80,9 +80,10 @@ def time_of(found: re.Match[str], name: str) -> str | None:
 # --- personal data ---------------------------------------------------------------------------
 
 ORDINARY = """root admin administrator nobody daemon system adm bin sync shutdown halt mail news uucp operator games ftp
-    sshd ntp apache nginx httpd www-data mysql postgres oracle cyrus named rpc rpcuser dbus htt xfs gdm postfix squid guest
-    test user unknown hadoop hdfs yarn mapred spark zookeeper jenkins git systemd-network systemd-resolve messagebus
-    localhost anonymous login none null invalid by from for on at is was not and in to with the logged name"""
+    sshd ntp apache nginx httpd www-data mysql postgres oracle cyrus named rpc rpcuser dbus htt xfs gdm postfix squid
+    guest test user unknown hadoop hdfs yarn mapred spark zookeeper jenkins git systemd-network systemd-resolve
+    messagebus localhost anonymous login none null invalid by from for on at is was not and
+    in to with the logged name"""
 ACCOUNTS = frozenset(ORDINARY.split())
 """Names of accounts that come with a system, and words that follow `user` in a sentence: no person's."""
 SHARED = {"public", "shared", "default", "default user", "all"}

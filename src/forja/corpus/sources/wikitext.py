@@ -100,7 +100,7 @@ def wikitext_to_text(wikitext: str, title: str = "") -> str:
     text = RESERVED.sub("", wikitext).replace("\r\n", "\n")
     text = _set_aside(text, kept)
     text = EASY_LINK.sub(r"\1", text)
-    text = _resolve(text, title)
+    text = _resolve("\n" + text, title)
     text = EXTERNAL.sub(r"\1", text)
     if "<" in text:
         text = TAG.sub("", RAISED.sub("^", ITEM.sub("\n* ", LINE_BREAK.sub("\n", text))))
@@ -261,13 +261,13 @@ def _table(content: str) -> str:
     for row in ROW.split("\n" + body):
         cells = []
         for cell in CELL.split(row):
-            if cell.startswith("+"):
-                cell = cell[1:]
-            attribute = CELL_ATTRIBUTES.match(cell)
-            if attribute:
-                cell = cell[attribute.end() :]
+            caption = cell.startswith("+")
+            attribute = CELL_ATTRIBUTES.match(cell, int(caption))
+            cell = cell[attribute.end() if attribute else int(caption) :]
             cell = " ".join(LINE_BREAK.sub(" ", cell).split())
-            if cell:
+            if cell and caption:
+                lines.append(cell)
+            elif cell:
                 cells.append(cell)
         if cells:
             lines.append(f" {BAR} ".join(cells))
@@ -290,6 +290,9 @@ def _lines(text: str) -> str:
             continue
         if first == "-" and not line.strip("- "):
             continue
+        if first and first in "|!":
+            # Of a table that was never closed, or never opened.
+            line = "" if line[1:2] in "-}" else line[1:].lstrip("+ ")
         if first and first in "*#:;" and (item := LIST_ITEM.match(line)):
             if not item[2].strip(" \t.,;:"):
                 continue
