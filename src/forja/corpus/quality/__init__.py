@@ -3,16 +3,13 @@ kept is decided here; how documents are cleaned otherwise is not."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from forja.corpus.quality.c4 import c4_clean
 from forja.corpus.quality.verdict import Verdict
 from forja.recipe import QualitySection
 
 __all__ = ["Verdict", "c4_clean", "judge", "judge_all"]
-
-BATCH_CHARACTERS = 1 << 16
-"""Judged at once: numpy's arrays then fit a core's cache, and its calls cost little beside what they do."""
 
 
 def judge(text: str, lang: str | None, settings: QualitySection) -> Verdict | None:
@@ -27,8 +24,10 @@ def judge(text: str, lang: str | None, settings: QualitySection) -> Verdict | No
 def judge_all(texts: Sequence[str], languages: Sequence[str | None], settings: QualitySection) -> list[Verdict | None]:
     """One verdict a text, in order: as `judge` of each. Rules are asked in the order of FineWeb's pipeline: Gopher
     repetition, Gopher quality, C4, FineWeb."""
+    from forja.corpus.quality.words import batches
+
     verdicts: list[Verdict | None] = []
-    for first, last in _batches(texts):
+    for first, last in batches(texts):
         verdicts += _judge_batch(texts[first:last], languages[first:last], settings)
     return verdicts
 
@@ -55,15 +54,3 @@ def _judge_batch(
             for verdict, text, language, count in zip(verdicts, texts, languages, counts, strict=True)
         ]
     return verdicts
-
-
-def _batches(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Ranges of texts of BATCH_CHARACTERS or, where a text alone is longer, of one text."""
-    first = size = 0
-    for index, text in enumerate(texts):
-        if index > first and size + len(text) > BATCH_CHARACTERS:
-            yield first, index
-            first, size = index, 0
-        size += len(text)
-    if first < len(texts):
-        yield first, len(texts)

@@ -124,13 +124,13 @@ def repetition(texts: Sequence[str], languages: Sequence[str | None], words: Wor
     sums = running_sum(words.lengths)
     for size, threshold in MOST_TOP_NGRAM.items():
         shares = _top_ngram(words, sums, size) / np.maximum(1, sizes)
-        for index in np.flatnonzero((shares > threshold) & spaced):
+        for index in np.flatnonzero((shares > threshold) & spaced).tolist():
             verdicts[index] = verdicts[index] or Verdict(
                 f"gopher_repetition.top_{size}_gram", float(shares[index]), threshold
             )
     covered = _covered(words, min(MOST_DUPLICATE_NGRAM)) / np.maximum(1, sizes)
-    for index in np.flatnonzero((covered > min(MOST_DUPLICATE_NGRAM.values())) & spaced):
-        verdicts[index] = verdicts[index] or _duplicate_ngrams(words, sums, int(index), len(texts[index]))
+    for index in np.flatnonzero((covered > min(MOST_DUPLICATE_NGRAM.values())) & spaced).tolist():
+        verdicts[index] = verdicts[index] or _duplicate_ngrams(words, sums, index, len(texts[index]))
     return verdicts
 
 

@@ -9,7 +9,7 @@ count: punctuation at a word's edges and the `'s` and `n't` of contractions are 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -21,6 +21,8 @@ BASE = 0x9E3779B97F4A7C15
 SPACE, ALPHABETIC, DIGIT, LOWER, UPPER, OPENS, CLOSES, SOLID = (1 << bit for bit in range(8))
 """Kinds of a character. OPENS, CLOSES: split off at a word's start, at its end. SOLID: neither blank nor symbol."""
 TABLE_SIZE = 0x20000
+BATCH_CHARACTERS = 1 << 16
+"""Handled at once: numpy's arrays then fit a core's cache, and its calls cost little beside what they do."""
 LONG_RUN = 8
 """Marks in a row that are passed by all words at a time; a word with more is looked at alone."""
 
@@ -68,12 +70,12 @@ class Words:
     def features(self) -> NDArray[np.uint8]:
         """(words,) ALPHABETIC and SOLID, where any character of the word is."""
         wanted = ALPHABETIC | SOLID
-        kinds = self.kinds[self.starts] & wanted
+        kinds: NDArray[np.uint8] = self.kinds[self.starts] & np.uint8(wanted)
         # Most words say it with their first character.
         unsure = np.flatnonzero((kinds != wanted) & (self.lengths > 1))
         if len(unsure):
             edges = np.stack([self.starts[unsure], self.ends[unsure]], axis=1).ravel()
-            kinds[unsure] = np.bitwise_or.reduceat(self.kinds, edges)[::2] & wanted
+            kinds[unsure] = np.bitwise_or.reduceat(self.kinds, edges)[::2] & np.uint8(wanted)
         return kinds
 
     @cached_property
@@ -93,17 +95,29 @@ def running_sum(values: NDArray[np.int64] | Flags) -> Integers:
     return sums
 
 
+def batches(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Ranges of texts of BATCH_CHARACTERS or, where a text alone is longer, of one text."""
+    first = size = 0
+    for index, text in enumerate(texts):
+        if index > first and size + len(text) > BATCH_CHARACTERS:
+            yield first, index
+            first, size = index, 0
+        size += len(text)
+    if first < len(texts):
+        yield first, len(texts)
+
+
 def split_words(texts: Sequence[str]) -> Words:
     """The words of texts that hold no lone surrogates."""
     joined = "\n".join(("", *texts, ""))
     points = np.frombuffer(joined.encode("utf-32-le", "replace"), np.uint32)
     kinds = kinds_of_characters()[np.minimum(points, TABLE_SIZE - 1)]
-    rolling = _rolling(points)
+    rolling = rolling_sums(points)
     starts, ends = _join_abbreviations(points, kinds, rolling, *_boundaries(points, kinds))
     edges = np.cumsum([0, *(len(text) + 1 for text in texts)])
     bounds = np.searchsorted(starts, edges)
     document = np.repeat(np.arange(len(texts)), np.diff(bounds))
-    return Words(points, kinds, starts, ends, document, bounds, _hashes(rolling, starts, ends))
+    return Words(points, kinds, starts, ends, document, bounds, span_hashes(rolling, starts, ends))
 
 
 @cache
@@ -134,7 +148,7 @@ def kinds_of_characters() -> NDArray[np.uint8]:
 @cache
 def sentence_terminals() -> frozenset[str]:
     """Characters with Unicode's property Sentence_Terminal, in the planes that have any."""
-    import regex
+    import regex  # type: ignore[import-untyped]
 
     everything = "".join(map(chr, (*range(0xD800), *range(0xE000, 0x20000))))
     return frozenset(regex.findall(r"\p{Sentence_Terminal}", everything))
@@ -278,7 +292,7 @@ def _join_abbreviations(
     dots = dots[ends[dots - 1] == starts[dots]]
     owner = dots - 1
     letter = (ends[owner] - starts[owner] == 1) & (kinds[starts[owner]] & ALPHABETIC != 0)
-    known = np.isin(_hashes(rolling, starts[owner], ends[owner]), hashes_of(ABBREVIATIONS))
+    known = np.isin(span_hashes(rolling, starts[owner], ends[owner]), hashes_of(ABBREVIATIONS))
     dots = dots[letter | known]
     ends = ends.copy()
     ends[dots - 1] += 1
@@ -291,10 +305,10 @@ def hashes_of(words: tuple[str, ...]) -> Hashes:
     joined = "\n".join(("", *words, ""))
     points = np.frombuffer(joined.encode("utf-32-le"), np.uint32)
     breaks = np.flatnonzero(points == ord("\n"))
-    return _hashes(_rolling(points), breaks[:-1] + 1, breaks[1:])
+    return span_hashes(rolling_sums(points), breaks[:-1] + 1, breaks[1:])
 
 
-def _rolling(points: NDArray[np.uint32]) -> Hashes:
+def rolling_sums(points: NDArray[np.uint32]) -> Hashes:
     """(characters,) running sums of mixed code points times powers of BASE, modulo 2**64."""
     mixed = points.astype(np.uint64)
     mixed += np.uint64(0x51ED27)
@@ -303,7 +317,7 @@ def _rolling(points: NDArray[np.uint32]) -> Hashes:
     return np.cumsum(mixed, out=mixed)
 
 
-def _hashes(rolling: Hashes, starts: Integers, ends: Integers) -> Hashes:
+def span_hashes(rolling: Hashes, starts: Integers, ends: Integers) -> Hashes:
     """(words,) polynomial hashes: a difference of running sums, brought back to position 0."""
     inverses = _powers(1 << max(16, len(rolling).bit_length()))[1]
     return (rolling[ends - 1] - rolling[starts - 1]) * inverses[starts]
