@@ -73,23 +73,26 @@ def _rows(lines: _Lines, dialect: Dialect, max_bytes: int) -> Iterator[tuple[lis
     """(row, what is wrong with it, its lines) of every row, the header among them.
 
     After a broken row each further line is tried as the beginning of one. It is one if it reads to the right
-    number of columns, and is quoted as a row before was: a line inside a broken text seldom is.
+    number of columns, and either holds quotes, all in order, or is as bare as a row before was: a line inside a
+    broken text seldom is.
     """
     # `csv` has one limit for the process, and its own is 128 KiB.
     csv.field_size_limit(max(max_bytes, csv.field_size_limit()))
-    shapes: set[tuple[bool, bool]] = set()
+    any_bare = False
+    rows = 0
     lost, why = "", ""
     while lines.begin():
         row, wrong = _next_row(lines, dialect)
         raw = "".join(lines.taken)
         if wrong is None and not any(row):
             continue
-        shape = (raw.startswith('"'), '"' in raw)
-        if wrong is None and (not lost or not shapes or shape in shapes):
+        bare = '"' not in raw
+        if wrong is None and (not lost or not bare or any_bare or rows < 2):
             if lost:
                 yield [], why, lost
                 lost = ""
-            shapes.add(shape)
+            any_bare |= bare and rows > 0
+            rows += 1
             yield row, None, raw
         elif lost or wrong == "bad-quoting" or (wrong == "wrong-columns" and len(lines.taken) > 1):
             why = why if lost else "too-long" if lines.full else "bad-quoting"
@@ -206,7 +209,8 @@ def tell_dialect(head: bytes, origin: str, text_field: str) -> Dialect:
             continue
         dialect = Dialect(encoding, options, tuple(columns), field)
         share = _share_that_fits(lines, dialect)
-        if best is None or share > best[0] + 0.01:
+        # A few broken rows do not make a file with commas one in which quotes mean nothing.
+        if best is None or share > best[0] + (0.2 if best[1].options["delimiter"] == delimiter != "\t" else 0.01):
             best = (share, dialect)
     if best is None:
         raise _no_column(seen, origin, text_field)
@@ -252,12 +256,13 @@ def _share_that_fits(lines: list[str], dialect: Dialect) -> float:
 
 
 def _encoding(head: bytes) -> str:
-    """UTF-8 but where every fourth line that is not ASCII is not: then what the bytes look like."""
+    """UTF-8, unless of the lines that are not ASCII more than a fourth, and more than two, are not: then what the
+    bytes look like."""
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
     wide = [line for line in head.split(b"\n")[:-1] or [head] if not line.isascii()]
     broken = sum(not _is_utf8(line) for line in wide)
-    if broken * 4 <= len(wide):
+    if broken <= 2 or broken * 4 <= len(wide):
         return "utf-8-sig"
     from resiliparse.parse.encoding import detect_encoding
 

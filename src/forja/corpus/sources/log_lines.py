@@ -90,7 +90,9 @@ SHARED = {"public", "shared", "default", "default user", "all"}
 NAME = r"[A-Za-z0-9_][\w.@\\$-]{0,63}"
 OCTET = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
 IPV4 = re.compile(rf"(?<![\w.~])(?<!ersion )(?:{OCTET}\.){{3}}{OCTET}(?!\w|\.\d)")
-IPV6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:){1,7}(?::|[0-9A-Fa-f]{1,4})[0-9A-Fa-f:]{0,34}(?:%\w+)?(?![\w:])")
+IPV6 = re.compile(
+    r"(?<![\w:.])(?=[A-Fa-f:]*\d)(?:[0-9A-Fa-f]{1,4}:){1,7}(?::|[0-9A-Fa-f]{1,4})[0-9A-Fa-f:]{0,34}(?:%\w+)?(?![\w:])"
+)
 MAC = re.compile(r"(?<![\w:-])(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}(?![\w:-])")
 EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24}(?![\w-])")
 HOME = re.compile(

@@ -35,7 +35,7 @@ CONTROL = bytes(byte for byte in range(32) if byte not in b"\t\n\r\x1b") + b"\x7
 
 # What varies in a message, whatever the system; the first that matches takes it.
 VARIABLES = (
-    (r"<(?:ip|host)>(?::\d{1,5})?", "ip"),
+    (r"(?:<(?:ip|host)>|(?<![\w.])(?:127(?:\.\d{1,3}){3}|0\.0\.0\.0)(?![\w.]))(?::\d{1,5})?", "ip"),
     (r"<user>", "user"),
     (r"\b[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\b", "id"),
     (r"\bblk_-?\d+", "block"),

@@ -216,8 +216,10 @@ def decode_body(part: Message) -> str:
 def _decoded(raw: bytes, charset: str | None) -> str:
     if charset and charset.lower() not in ("us-ascii", "unknown-8bit", "unknown"):
         try:
-            if codecs.lookup(charset).name not in NOT_FOR_BODIES:
-                return raw.decode(charset)
+            name = codecs.lookup(charset).name
+            if name not in NOT_FOR_BODIES:
+                # Of wide characters, half a one at the end says nothing against the rest.
+                return raw.decode(charset, "replace" if name.startswith(("utf-16", "utf-32")) else "strict")
         except (LookupError, UnicodeError):
             pass
     from forja.corpus.clean import decode
