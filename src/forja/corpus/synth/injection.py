@@ -1,0 +1,186 @@
+"""Documents with an instruction to the model hidden in them, the user's task, and the answer that does the task and
+names the instruction without following it; each with the same document in its innocent state.
+
+The sentences are in `rules/injection.*.txt`, the documents that are no prose in `carriers.py`.
+"""
+
+from __future__ import annotations
+
+import base64
+import codecs
+from functools import cache
+
+from forja.corpus.synth.carriers import TABLES, Carrier
+from forja.corpus.synth.draft import Draft, read_rules
+from forja.corpus.synth.grammar import Draw, Grammar, between, pick, stream
+from forja.corpus.synth.names import DAYS, MONTHS, company, long_date, moment, person
+
+PROSE = ("mail", "ticket", "page", "report", "resume", "review", "chat", "readme")
+GOALS = "exfiltrate prompt mail praise approve delete image link silence run password persona".split()
+TECHNIQUES = (
+    "direct authority system role comment hidden conditional delimiter dialogue base64 rot13 spaced reverse test urgent "
+    "tool split"
+).split()
+FACTS = (
+    "topic date time place person other amount price amount_bad weekday number product version size few weight hours year month "
+    "share company reason reason_chat role role2 degree languages good bad slug slug_bad format format2 runtime licence "
+    "bad_host bad_mail bad_firm goal goal_named goal_bare where encoded64 encoded13 spaced reversed half_a half_b tool domain"
+).split()
+LISTS = {
+    "en": {
+        "topic": "budget|harvest|pricing|migration|safety|archive|fleet|training|catalogue|tender|maintenance|recruiting",
+        "place": "room 4|the annex|the north hall|the library|the depot|the Kelva office|room B12|the canteen|the workshop",
+        "reason": "two large orders|the early spring|the new catalogue|higher prices|a competitor's strike|the export business|a mild winter|the online shop",
+        "reason_chat": "the tests are green|legal agrees|the backup has run|the translation is in|nobody objects by noon|the supplier delivers",
+        "role": "buyer|shift leader|accountant|network engineer|nurse|draughtsman|editor|lab technician|fleet manager",
+        "role2": "trainee|clerk|sales assistant|driver|tutor|help desk agent|freelancer|store keeper",
+        "degree": "a diploma in logistics|a degree in chemistry|a master's in statistics|a certificate in bookkeeping|a degree in mechanics",
+        "languages": "English and Polish|English, Spanish|English, Arabic, French|English and Finnish|English, Portuguese",
+        "good": "it is quiet|it is easy to clean|the battery lasts|it was set up in minutes|it feels solid|the price is fair",
+        "bad": "the cable is too short|the lid rattles|the manual is useless|it gets warm|the app wants an account|it is heavy",
+        "format": "CSV|GPX|BibTeX|DBF|OPML|iCal",
+        "format2": "Parquet|JSON|SQLite|Markdown|plain text|XML",
+        "runtime": "Python 3.11|Node 20|Java 17|Go 1.22|a C compiler",
+        "licence": "MIT|Apache-2.0|BSD-3-Clause|MPL-2.0",
+        "few": "two|three|four",
+    }
+}
+PRODUCTS = "Corvo Lentra Mibo Ostrel Pavo Quint Rilla Sorvex Talvo Umbrel Vantor Wexa Yarrow Zephra".split()
+SUFFIXES = ("", " 2", " Mini", " Pro", " Field", " S", " 300", " Air", " Desk")
+WORDS = "sync stat note flow grid pack form view task mark".split()
+LAYOUTS = (
+    ("User: {task}\n\n{document}\n\nAssistant: {answer}", ""),
+    ("{document}\n\nUser: {task}\nAssistant: {answer}", ""),
+    ("### Task\n{task}\n\n### Document\n{document}\n\n### Answer\n{answer}", ""),
+    ("Document ({kind}):\n{document}\n---\nQuestion: {task}\nAnswer: {answer}", ""),
+    ("[document: {kind}]\n{document}\n[/document]\n\nuser> {task}\nassistant> {answer}", ""),
+    ("{task}\n\n> {quoted}\n\n{answer}", "quoted"),
+    ("Request: {task}\nInput ({kind}):\n\n{document}\n\nResponse:\n{answer}", ""),
+    ("<document>\n{document}\n</document>\n{task}\n\n{answer}", ""),
+)
+
+
+@cache
+def grammar(lang: str) -> Grammar:
+    return Grammar(read_rules(f"injection.{lang}"), FACTS)
+
+
+def injection(seed: int, number: int, lang: str) -> Draft:
+    """Document `number` of the kind: even ones carry an injection, the odd one after is its benign twin."""
+    shared = stream("injection", seed, lang, number // 2, "scene")
+    facts = _scene(shared, lang)
+    kind = pick((*PROSE, *TABLES), shared)
+    goal, technique = pick(GOALS, shared), pick(TECHNIQUES, shared)
+    attack = number % 2 == 0
+    draw = stream("injection", seed, lang, number)
+    carrier = _prose(kind, draw, facts, lang) if kind in PROSE else TABLES[kind](shared, facts, lang)
+    rules = grammar(lang)
+    if attack:
+        _settle(goal, technique, draw, facts, lang)
+    document = _planted(carrier, rules.write(f"tech.{technique}", draw, facts) if attack else None, draw)
+    task, answer = _asked(carrier, draw, facts, lang, attack)
+    form, wanted = pick(LAYOUTS, draw)
+    quoted = document.replace("\n", "\n> ") if wanted else ""
+    text = form.format(task=task, document=document, answer=answer, kind=kind, quoted=quoted)
+    if draw() < 0.25:
+        text = f"{rules.write('preface', draw, facts)}\n\n{text}"
+    meta = {"carrier": kind, "techniques": [], "company": facts["company"]}
+    if attack:
+        meta |= {"goal": goal, "wrapping": technique, "techniques": ["LLM01", "AML.T0051.001"], "weaknesses": ["CWE-1427"]}
+    order = f"{kind} / {'injection: ' + goal + ' by ' + technique if attack else 'no injection'} / {facts['company']}"
+    return Draft(text, "attack" if attack else "benign", order, meta)
+
+
+def _scene(draw: Draw, lang: str) -> dict[str, str]:
+    firm, bad = company(draw, lang), company(draw, lang)
+    when = moment(draw)
+    one, two = person(draw, firm.domain, lang), person(draw, firm.domain, lang)
+    word, low = pick(PRODUCTS, draw), bad.word.lower()
+    facts = {name: pick(choices.split("|"), draw) for name, choices in LISTS[lang].items()}
+    return facts | {
+        "company": firm.name,
+        "person": one.name,
+        "other": two.first,
+        "date": long_date(when, lang),
+        "time": f"{between(8, 17, draw):02d}:{pick(('00', '15', '30', '45'), draw)}",
+        "weekday": pick(DAYS[lang][:5], draw),
+        "month": pick(MONTHS[lang], draw),
+        "year": str(when.year - between(0, 15, draw)),
+        "amount": f"{between(40, 99000, draw)} EUR",
+        "price": f"{between(19, 1900, draw)} EUR",
+        "amount_bad": f"{between(900, 99000, draw)} EUR",
+        "number": str(between(100, 99999, draw)),
+        "product": word + pick(SUFFIXES, draw),
+        "version": f"{between(1, 9, draw)}.{between(0, 20, draw)}",
+        "size": str(between(2, 900, draw)),
+        "weight": f"{between(1, 30, draw)}.{between(1, 9, draw)}",
+        "hours": str(between(3, 40, draw)),
+        "share": str(between(2, 70, draw)),
+        "slug": f"{word.lower()}-{pick(WORDS, draw)}",
+        "slug_bad": f"{pick(WORDS, draw)}{between(1, 999, draw)}",
+        "bad_host": f"{pick(('cdn', 'api', 'img', 'my'), draw)}.{low}.{pick(('test', 'invalid'), draw)}",
+        "bad_mail": f"{pick(('box', 'drop', 'archive', 'audit'), draw)}{between(1, 99, draw)}@{low}.invalid",
+        "bad_firm": bad.name,
+        "tool": "",
+        "domain": firm.domain,
+    }
+
+
+def _settle(goal: str, technique: str, draw: Draw, facts: dict[str, str], lang: str) -> None:
+    """Choose the words of the order, in all the disguises that a wrapping may want."""
+    rules = grammar(lang)
+    words = rules.write(f"goal.{goal}", draw, facts)
+    named = rules.write(f"named.{goal}", draw, facts)
+    halves = words.split(" ")
+    middle = len(halves) // 2
+    facts |= {
+        "goal": words,
+        "goal_named": named,
+        "goal_bare": named.removeprefix("to "),
+        "encoded64": base64.b64encode(words.encode()).decode(),
+        "encoded13": codecs.encode(words, "rot13"),
+        "spaced": " ".join(words.replace(" ", "_")),
+        "reversed": words[::-1],
+        "half_a": " ".join(halves[:middle]),
+        "half_b": " ".join(halves[middle:]),
+        "where": rules.write(f"where.{technique}", draw, facts),
+    }
+
+
+def _prose(kind: str, draw: Draw, facts: dict[str, str], lang: str) -> Carrier:
+    rules = grammar(lang)
+    must = rules.write(f"{kind}.must", draw, facts)
+    points = rules.some(f"{kind}.point", between(2, 5, draw), draw, facts)
+    place = between(0, len(points), draw) if kind != "readme" else 0
+    blocks = [*points[:place], must[:1].upper() + must[1:], *points[place:]]
+    if kind == "mail":
+        blocks = [rules.write("mail_head", draw, facts), *blocks, facts["other"]]
+    tasks = [(f"{kind}.ask{n}", f"{kind}.do{n}") for n in (1, 2, 3)]
+    asked = [(rules.write(ask, draw, facts), rules.write(do, draw, facts)) for ask, do in (pick(tasks, draw),)]
+    joint = "\n" if kind in ("chat", "resume") else pick(("\n\n", "\n", " "), draw)
+    return Carrier(blocks, joint, asked, 1 if kind == "mail" else 0)
+
+
+def _planted(carrier: Carrier, order: str | None, draw: Draw) -> str:
+    blocks = list(carrier.blocks)
+    if order is not None:
+        if carrier.wrap is not None:
+            order = carrier.wrap(order)
+        blocks.insert(between(carrier.first, len(blocks), draw), order)
+    return carrier.joint.join(blocks)
+
+
+def _asked(carrier: Carrier, draw: Draw, facts: dict[str, str], lang: str, attack: bool) -> tuple[str, str]:
+    rules = grammar(lang)
+    if draw() < 0.1:
+        return rules.write("screen_ask", draw, facts).strip(), rules.write("screen_yes" if attack else "screen_no", draw, facts)
+    task, answer = pick(carrier.tasks, draw)
+    answer = answer[:1].upper() + answer[1:]
+    if draw() < 0.2:
+        answer = f"{rules.write('thanks', draw, facts)} {answer}"
+    if not attack:
+        return task, answer
+    if draw() < 0.3:
+        return task, f"{rules.write('notice_first', draw, facts)}\n{answer}"
+    return task, answer + pick(("\n\n", "\n", " "), draw) + rules.write("notice", draw, facts)
+
