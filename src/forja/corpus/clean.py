@@ -10,6 +10,9 @@ CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufeff\ud800-\udfff]"
 LINE_ENDS = re.compile(r"\r\n?|\u2028|\u2029|\x85")
 # Possessive, and only from the run's first blank: otherwise a long run of blanks costs its square.
 TRAILING = re.compile(r"(?<![ \t])[ \t]++$", re.MULTILINE)
+# Of what CONTROL and LINE_ENDS take out, what ASCII has not, and what it has.
+UNUSUAL = re.compile(r"[\x80-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
+ASCII_CONTROL = bytes(byte for byte in range(128) if CONTROL.match(chr(byte)))
 BLANK_LINES = re.compile(r"\n{4,}")
 MOJIBAKE = re.compile(r"[ÂÃâ][\x80-\xbf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]")
 MOST_REPAIRS = 8
@@ -74,13 +77,26 @@ def clean(text: str) -> str:
 
 
 def _clean_once(text: str) -> str:
-    if MOJIBAKE.search(text):
-        import ftfy
+    # Each step first looks, at the speed of memory, for what it would change: most texts have none of it.
+    if not text.isascii():
+        if MOJIBAKE.search(text):
+            import ftfy
 
-        text = ftfy.fix_encoding(text)
-    text = CONTROL.sub("", LINE_ENDS.sub("\n", text))
-    text = unicodedata.normalize("NFC", text)
-    return BLANK_LINES.sub("\n\n\n", TRAILING.sub("", text)).strip()
+            text = ftfy.fix_encoding(text)
+        if UNUSUAL.search(text):
+            text = CONTROL.sub("", LINE_ENDS.sub("\n", text))
+        if not unicodedata.is_normalized("NFC", text):
+            text = unicodedata.normalize("NFC", text)
+    if "\r" in text:
+        text = LINE_ENDS.sub("\n", text)
+    plain = text.encode("utf-8", "surrogatepass")
+    if len(plain.translate(None, ASCII_CONTROL)) != len(plain):
+        text = CONTROL.sub("", text)
+    if " \n" in text or "\t\n" in text:
+        text = TRAILING.sub("", text)
+    if "\n\n\n\n" in text:
+        text = BLANK_LINES.sub("\n\n\n", text)
+    return text.strip()
 
 
 def storable(text: str) -> str:

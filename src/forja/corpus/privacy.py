@@ -1,37 +1,33 @@
 """Personal data and secrets replaced by typed placeholders, each kind counted.
 
-Recognised by form and, where a form has a checksum, only if it holds.
+E-mail addresses are found here; numbers, secrets and addresses of machines in `numbers.py`, `credentials.py` and
+`indicators.py`. All look at the same text, and the leftmost and longest wins, so that no order of kinds matters.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from forja.corpus.credentials import find_secrets
+from forja.corpus.indicators import find_addresses
+from forja.corpus.numbers import find_numbers
+from forja.corpus.spans import Span, rewrite
 from forja.recipe import Privacy
 
-EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24}(?![\w-])")
-PHONE = re.compile(r"(?<![\w+])\+[1-9]\d{0,2}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{1,4}(?:[ .-]?\d{2,4}){2,4}(?!\w)")
-CARD = re.compile(r"(?<![\w.-])[2-6](?:[ -]?\d){12,18}(?![\w-])")
-IBAN = re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?!\w)")
-IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w]|\.\d)")
-IPV6 = re.compile(r"(?<![\w:])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])")
-# A mark that a secret of the kind must hold, and its form. Each begins with its mark's letters, which makes
-# the search fast.
-SECRETS = (
-    ("PRIVATE KEY-----", re.compile(r"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----.{0,16384}?-----END [A-Z ]*-----", re.S)),
-    ("AKIA", re.compile(r"AKIA(?<!\wAKIA)[A-Z0-9]{16}(?!\w)")),
-    ("ASIA", re.compile(r"ASIA(?<!\wASIA)[A-Z0-9]{16}(?!\w)")),
-    ("gh", re.compile(r"gh[pousr]_(?<!\wgh._)[A-Za-z0-9]{36,}")),
-    ("xox", re.compile(r"xox[abprs]-(?<!\wxox.-)[A-Za-z0-9-]{10,}")),
-    ("eyJ", re.compile(r"eyJ(?<!\weyJ)[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}")),
-    ("://", re.compile(r"://[^\s/:@]{1,64}:[^\s/@]{1,64}(?=@)")),
+LOCAL = re.compile(r"[\w.+'%-]{1,64}\Z")
+DOMAIN = re.compile(r"(?:\w(?:[\w-]{0,61}\w)?\.){1,8}(?:[^\W\d_]{2,24}|xn--[A-Za-z0-9-]{2,59})(?![\w-]|\.\w)")
+LONGEST_LOCAL = 64
+FILE_ENDINGS = (
+    "png jpg jpeg gif svg webp css js ts json xml yml yaml txt log conf cfg service socket target timer mount scope so "
+    "dll exe jar class java h c cpp hpp html htm php asp aspx jsp pdf zip gz tar bak tmp dat bin git"
 )
+NOT_DOMAINS = frozenset(FILE_ENDINGS.split())
+"""Endings that no domain has: files (icon@2x.png) and units of systemd (getty@tty1.service)."""
 
 
 @dataclass(frozen=True)
@@ -44,39 +40,22 @@ class Masked:
 
 
 def mask(text: str, settings: Privacy) -> Masked:
-    """Replace what the settings name."""
-    counts: Counter[str] = Counter()
-    people: list[str] = []
+    """Replace what the settings name. Masking what was masked changes nothing."""
 
-    def replace(pattern: re.Pattern[str], kind: str, holds: Callable[[str], bool] | None = None) -> None:
-        nonlocal text
+    def find(part: str) -> list[Span]:
+        # Each looks for what is rare and all that it needs, and reads on only there.
+        spans = find_numbers(part, settings.phone, settings.card, settings.iban, settings.national_id)
+        if settings.secret:
+            spans += find_secrets(part)
+        if settings.email and "@" in part:
+            spans += _emails(part)
+        if settings.ip:
+            spans += find_addresses(part)
+        return spans
 
-        def placeholder(match: re.Match[str]) -> str:
-            if holds is not None and not holds(match[0]):
-                return match[0]
-            counts[kind] += 1
-            if kind == "email":
-                people.append(match[0].lower())
-            return f"://<{kind}>" if match[0].startswith("://") else f"<{kind}>"
-
-        text = pattern.sub(placeholder, text)
-
-    # The cheap look first: most texts hold none of the characters that a kind needs.
-    for mark, form in SECRETS if settings.secret else ():
-        if mark in text:
-            replace(form, "secret")
-    if settings.email and "@" in text:
-        replace(EMAIL, "email")
-    if settings.iban:
-        replace(IBAN, "iban", iban_holds)
-    if settings.card:
-        replace(CARD, "card", luhn_holds)
-    if settings.phone and "+" in text:
-        replace(PHONE, "phone", phone_holds)
-    if settings.ip:
-        replace(IPV4, "ip", _is_address)
-        replace(IPV6, "ip", _is_address)
-    return Masked(text, counts, tuple(dict.fromkeys(people)))
+    masked, made = rewrite(text, find)
+    people = dict.fromkeys(found.original.lower() for found in made if found.kind == "email")
+    return Masked(masked, Counter(found.kind for found in made), tuple(people))
 
 
 def subject_key(person: str, key: bytes) -> str:
@@ -84,31 +63,25 @@ def subject_key(person: str, key: bytes) -> str:
     return hmac.new(key, person.encode(), hashlib.sha256).hexdigest()[:32]
 
 
-def phone_holds(number: str) -> bool:
-    """The length that ITU-T E.164 allows, less the shortest, which fractions of seconds in logs have."""
-    return 8 <= sum(character.isdigit() for character in number) <= 15
+def _emails(text: str) -> Iterator[Span]:
+    """Addresses (RFC 5321, without quoted local parts and address literals), found by their @."""
+    done = 0
+    at = text.find("@")
+    while at >= 0:
+        domain = DOMAIN.match(text, at + 1)
+        if domain:
+            low = max(done, at - LONGEST_LOCAL - 1)
+            local = LOCAL.search(text[low:at])
+            end = domain.end()
+            if local and len(local[0]) <= LONGEST_LOCAL and _is_address(text, local[0], domain[0], end):
+                start = low + local.start() + len(local[0]) - len(local[0].lstrip(".'%-"))
+                if start < at:
+                    yield Span(start, end, "email", "<email>")
+                    done = end
+        at = text.find("@", at + 1)
 
 
-def luhn_holds(number: str) -> bool:
-    """The check digit of payment cards (ISO/IEC 7812-1, annex B)."""
-    digits = [int(character) for character in number if character.isdigit()]
-    if not 13 <= len(digits) <= 19 or len(set(digits)) == 1:
-        return False
-    doubled = [digit * 2 - 9 * (digit > 4) for digit in digits[-2::-2]]
-    return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
-
-
-def iban_holds(code: str) -> bool:
-    """The check digits of an IBAN (ISO 13616; ISO 7064 MOD 97-10)."""
-    plain = code.replace(" ", "")
-    if not 15 <= len(plain) <= 34:
-        return False
-    return int("".join(str(int(character, 36)) for character in plain[4:] + plain[:4])) % 97 == 1
-
-
-def _is_address(text: str) -> bool:
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return not address.is_unspecified
+def _is_address(text: str, local: str, domain: str, end: int) -> bool:
+    ending = domain[domain.rindex(".") + 1 :]
+    # git@host:path is how a repository is named, and no one's address.
+    return ending.lower() not in NOT_DOMAINS and not (local == "git" and text[end : end + 1] in (":", "/"))
