@@ -4,9 +4,21 @@ import random
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from forja.corpus import dedup
-from forja.corpus.dedup import band_keys, exact_key, jaccard, min_hash, near_duplicate_clusters, normalise, shingle_set
+from forja.corpus.dedup import (
+    band_keys,
+    candidate_pairs,
+    components,
+    exact_key,
+    jaccard,
+    normalise,
+    shingles,
+    spanning_forest,
+    unique_pairs,
+)
 from forja.recipe import NearDuplicates
 
 SETTINGS = NearDuplicates()
@@ -17,80 +29,117 @@ def words(seed: int, count: int) -> list[str]:
     return [f"w{draw.randrange(5000)}" for _ in range(count)]
 
 
-def clusters(texts: list[str], settings: NearDuplicates = SETTINGS) -> list[int]:
-    normal = [normalise(text) for text in texts]
-    minhash = min_hash(settings)
-    keys = np.array([band_keys(text, minhash) for text in normal]).T
-    found = near_duplicate_clusters(keys, len(texts), lambda place: normal[place], settings)
-    return [int(cluster) for cluster in found]
-
-
-def test_planted_near_duplicates_are_found_and_others_are_not() -> None:
-    originals = [words(seed, 200) for seed in range(150)]
-    copies = []
-    for seed, original in enumerate(originals[:100]):
-        copy = list(original)
-        for place in random.Random(seed).sample(range(200), 3):  # three words changed: Jaccard of about 0.86
-            copy[place] = "changed"
-        copies.append(copy)
-    similar = [
-        jaccard(shingle_set(" ".join(one).encode(), 5), shingle_set(" ".join(two).encode(), 5))
-        for one, two in zip(originals, copies, strict=False)
-    ]
-    found = clusters([" ".join(text) for text in originals + copies])
-    assert found[:150] == list(range(150))
-    near = [place for place in range(100) if similar[place] >= SETTINGS.threshold]
-    assert len(near) > 60
-    assert sum(found[150 + place] == place for place in near) >= 0.95 * len(near)
-    far = [place for place in range(100) if similar[place] < SETTINGS.threshold]
-    assert all(found[150 + place] == 150 + place for place in far), "a pair below the threshold was joined"
+def similar(one: list[str], two: list[str]) -> float:
+    return jaccard(shingles(" ".join(one), 5), shingles(" ".join(two), 5))
 
 
 def test_layout_case_and_punctuation_hide_no_duplicate() -> None:
     text = " ".join(words(1, 100))
-    other = text.upper().replace(" ", ",\n ")
-    assert clusters([text, " ".join(words(2, 100)), other]) == [0, 1, 0]
+    assert normalise(text.upper().replace(" ", ",\n ")) == normalise(text)
+    assert normalise("!?") == "!?", "a text without a word stands for itself"
 
 
-def test_a_chain_of_near_duplicates_is_one_cluster() -> None:
-    first = words(3, 300)
-    second = [*first[8:], *words(4, 8)]
-    third = [*second[8:], *words(5, 8)]
-    assert clusters([" ".join(text) for text in (third, second, first)]) == [0, 0, 0]
+def test_jaccard_is_the_share_of_shared_shingles() -> None:
+    one, two = words(1, 104), words(2, 104)
+    assert similar(one, one) == 1
+    assert similar(one, two) == 0
+    half = one[:54] + two[54:]  # 50 of the 100 shingles are the same, the rest differ
+    assert similar(one, half) == pytest.approx(50 / 150)
 
 
-def test_short_texts_and_texts_without_words_are_compared_too() -> None:
-    assert clusters(["one two", "One, two!", "three", "!!!", "???"]) == [0, 0, 2, 3, 4]
+@given(st.lists(st.integers(0, 200), max_size=80), st.lists(st.integers(0, 200), max_size=80))
+def test_jaccard_of_sorted_arrays_is_that_of_sets(one: list[int], two: list[int]) -> None:
+    arrays = [np.unique(np.array(values, np.uint64)) for values in (one, two)]
+    sets = set(one), set(two)
+    expected = len(sets[0] & sets[1]) / len(sets[0] | sets[1]) if sets[0] and sets[1] else 0
+    assert jaccard(*arrays) == pytest.approx(expected)
 
 
-def test_equal_texts_and_no_others_have_one_exact_key() -> None:
-    assert exact_key("a b") == exact_key("a b") != exact_key("a  b")
-
-
-def test_jaccard_is_that_of_the_definition() -> None:
-    one, two = b"a b c d e f g", b"a b c d e f h"
-    assert jaccard(shingle_set(one, 3), shingle_set(two, 3)) == pytest.approx(4 / 6)
-
-
-def test_a_sketch_of_a_long_document_estimates_its_similarity(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = words(7, 20_000)
-    second = [*first[:15_000], *words(8, 5_000)]
-    one, two = " ".join(first).encode(), " ".join(second).encode()
-    exact = jaccard(shingle_set(one, 5), shingle_set(two, 5))
+def test_the_sketch_of_a_long_text_estimates_its_similarity(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = words(1, 20_000)
+    two = [*one[:18_000], *words(2, 2000)]
+    exact = similar(one, two)
     monkeypatch.setattr(dedup, "MOST_SHINGLES", 2000)
-    assert len(shingle_set(one, 5)) == 2000
-    assert jaccard(shingle_set(one, 5), shingle_set(two, 5)) == pytest.approx(exact, abs=0.05)
+    assert len(shingles(" ".join(one), 5)) == 2000
+    assert similar(one, two) == pytest.approx(exact, abs=0.05)
 
 
-def test_panels_and_the_cache_change_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    texts = [" ".join([*words(seed % 10, 100), f"w{seed}"]) for seed in range(60)]
-    before = clusters(texts)
-    monkeypatch.setattr(dedup, "MOST_CACHED", 0)
-    monkeypatch.setattr(dedup, "PANEL", 7)
-    assert clusters(texts) == before
-    assert len(set(before)) == 10
+def test_documents_alike_at_the_threshold_share_a_band_as_often_as_theory_says() -> None:
+    """1 - (1 - s^rows)^bands: 98% of pairs at 0.8, and of pairs at 0.3 almost none."""
+    chance = 1 - (1 - 0.8**8) ** 22
+    assert chance == pytest.approx(0.98, abs=0.005)
+    texts, alike = [], []
+    for seed in range(400):
+        original = words(seed, 204)  # 200 shingles; 22 other ones at the end give 178 / 222
+        texts += [" ".join(original), " ".join([*original[:182], *words(10_000 + seed, 22)])]
+        alike.append(similar(original, [*original[:182], *words(10_000 + seed, 22)]))
+    assert np.mean(alike) == pytest.approx(0.8, abs=0.01)
+    keys = band_keys(texts, SETTINGS)
+    shared = (keys[::2] == keys[1::2]).any(axis=1)
+    assert shared.mean() >= chance - 0.02
+    assert not (keys[::2] == np.roll(keys[1::2], 1, axis=0)).any()
 
 
-def test_the_permutations_are_the_same_for_ever() -> None:
-    minhash = min_hash(SETTINGS)
-    assert (int(minhash.factors[0, 0]), int(minhash.terms[-1, 0])) == (3844531383, 1991352295)
+def test_a_key_depends_on_its_own_text_alone() -> None:
+    texts = [" ".join(words(seed, 30 + seed)) for seed in range(20)]
+    together = band_keys(texts, SETTINGS)
+    assert (together == np.concatenate([band_keys([text], SETTINGS) for text in texts])).all()
+    assert band_keys([], SETTINGS).shape == (0, SETTINGS.bands)
+
+
+@given(st.lists(st.integers(0, 6), max_size=60))
+def test_in_small_buckets_every_pair_that_shares_a_key_is_a_candidate(values: list[int]) -> None:
+    keys = np.array(values, np.uint64)
+    places = np.arange(len(values)) * 3
+    expected = {
+        (places[one], places[two])
+        for one in range(len(values))
+        for two in range(one + 1, len(values))
+        if values[one] == values[two]
+    }
+    found = unique_pairs(candidate_pairs(keys, places))
+    if max((values.count(value) for value in values), default=0) <= dedup.ALL_PAIRS:
+        assert {tuple(pair) for pair in found.tolist()} == expected
+    assert {tuple(pair) for pair in found.tolist()} <= expected
+
+
+def test_a_huge_bucket_is_connected_without_costing_its_square() -> None:
+    found = unique_pairs(candidate_pairs(np.zeros(10_000, np.uint64), np.arange(10_000)))
+    assert len(found) < 100_000
+    assert (components(found)[1] == 0).all()
+
+
+EDGES = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)).filter(lambda edge: edge[0] != edge[1]), max_size=40)
+
+
+@settings(max_examples=200)
+@given(EDGES, st.randoms(use_true_random=False))
+def test_components_are_those_of_a_search_whatever_the_order_of_edges(
+    edges: list[tuple[int, int]], draw: random.Random
+) -> None:
+    neighbours: dict[int, set[int]] = {}
+    for one, two in edges:
+        neighbours.setdefault(one, set()).add(two)
+        neighbours.setdefault(two, set()).add(one)
+    expected = {}
+    for node in neighbours:
+        reached, waiting = {node}, [node]
+        while waiting:
+            new = neighbours[waiting.pop()] - reached
+            reached |= new
+            waiting += new
+        expected[node] = min(reached)
+    draw.shuffle(edges)
+    array = np.array(edges, np.int64).reshape(-1, 2)
+    nodes, least = components(array)
+    assert dict(zip(nodes.tolist(), least.tolist(), strict=True)) == expected
+    forest = spanning_forest(array)
+    assert len(forest) <= max(1, len(expected) - len(set(expected.values())))
+    again = components(forest)
+    assert dict(zip(again[0].tolist(), again[1].tolist(), strict=True)) == expected
+
+
+def test_equal_texts_have_one_digest_and_others_another() -> None:
+    assert exact_key("a b") == exact_key("a b")
+    assert exact_key("a b") != exact_key("a  b")
+    assert len(exact_key("")) == 16

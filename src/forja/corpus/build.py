@@ -24,7 +24,7 @@ from forja.corpus.finish import FILE_BYTES, finish_group
 from forja.corpus.reading import chunk_readers
 from forja.corpus.refine import Settings, refine_packed
 from forja.corpus.shares import over_share
-from forja.corpus.staging import Buckets, Staged, sort_bucket
+from forja.corpus.staging import Buckets, Staged, sort_bucket, staged_bytes
 from forja.errors import ForjaError
 from forja.progress import progress, say
 from forja.recipe import CorpusSection
@@ -116,7 +116,7 @@ def _sort(section: CorpusSection, staging: Path, buckets: list[int], engine: Eng
     jobs = [{"staging": str(staging), "bucket": bucket, "quarantine": quarantine} for bucket in buckets]
     with progress("sorting", total=len(jobs), unit="parts") as bar:
         counts = []
-        for count in engine.each(sort_bucket, jobs):
+        for count in engine.each(sort_bucket, jobs, staged_bytes(staging)):
             counts.append(count)
             bar.advance()
     return Staged(staging, counts)
@@ -145,7 +145,7 @@ def _write(
     jobs = [{**base, "number": number, "group": group} for number, group in enumerate(groups)]
     with progress("writing", total=len(jobs), unit="files") as bar:
         tallies = []
-        for tally in engine.each(finish_group, jobs):
+        for tally in engine.each(finish_group, jobs, staged.bytes):
             tallies.append(tally)
             bar.advance()
     return tallies

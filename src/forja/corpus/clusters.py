@@ -27,6 +27,8 @@ PART_DOCUMENTS = 4_000_000
 """Documents whose keys one task sorts: 64 MB of keys and places."""
 BANDS_A_TASK = 4
 PART_PAIRS = 50_000
+PAIR_BYTES = 4096
+"""Bytes of shingles that a pair compares, about."""
 """Pairs that one task verifies."""
 CACHED_SHINGLES = 4_000_000
 SKIP = "exact.npy"
@@ -86,7 +88,8 @@ def _staged(job: dict[str, Any]) -> Staged:
 
 def _part_of(keys: Keys, part: int, parts: int) -> npt.NDArray[np.bool_]:
     """Which keys are this part's business: by their upper bits, so that equal ones meet."""
-    return (keys >> np.uint64(40)) % np.uint64(parts) == part
+    mine: npt.NDArray[np.bool_] = (keys >> np.uint64(40)) % np.uint64(parts) == part
+    return mine
 
 
 # --- exact duplicates --------------------------------------------------------------------------
@@ -95,7 +98,7 @@ def _part_of(keys: Keys, part: int, parts: int) -> npt.NDArray[np.bool_]:
 def _exact_edges(staged: Staged, engine: Engine, job: dict[str, Any]) -> Places:
     """Each copy with the first document of its text; the copies are marked, so that no later step sees them."""
     jobs = [{**job, "part": part} for part in range(job["parts"])]
-    found = [np.load(path) for path in sorted(engine.each(exact_part, jobs))]
+    found = [np.load(path) for path in sorted(engine.each(exact_part, jobs, 16 * staged.places))]
     edges = np.concatenate(found)
     copies = np.zeros(staged.places, bool)
     copies[edges[:, 1]] = True
@@ -137,7 +140,7 @@ def _near_edges(staged: Staged, engine: Engine, job: dict[str, Any]) -> Places:
     ]
     with progress("finding near duplicates", total=len(jobs), unit="parts") as bar:
         files = []
-        for path in engine.each(pairs_part, jobs):
+        for path in engine.each(pairs_part, jobs, 8 * bands * staged.places):
             files.append(path)
             bar.advance()
     pairs = np.zeros((0, 2), np.int64)
@@ -149,14 +152,14 @@ def _near_edges(staged: Staged, engine: Engine, job: dict[str, Any]) -> Places:
     wanted = np.unique(pairs)
     np.save(staged.staging / WANTED, wanted)
     buckets = [{**job, "index": index} for index, _, _ in staged.slices(wanted)]
-    for _ in engine.each(shingle_bucket, buckets):
+    for _ in engine.each(shingle_bucket, buckets, staged.bytes):
         pass
-    parts = [{**job, "start": start} for start in range(0, len(pairs), PART_PAIRS)]
+    parts = [{**job, "start": start, "end": start + PART_PAIRS} for start in range(0, len(pairs), PART_PAIRS)]
     with progress("comparing near duplicates", total=len(pairs), unit="pairs") as bar:
         verified = []
-        for path in engine.each(verify_part, parts):
+        for path in engine.each(verify_part, parts, PAIR_BYTES * len(pairs)):
             verified.append(path)
-            bar.advance(min(PART_PAIRS, len(pairs)))
+            bar.advance(len(pairs) / len(parts))
     return np.concatenate([np.load(path) for path in sorted(verified)])
 
 
@@ -196,13 +199,13 @@ def shingle_bucket(job: dict[str, Any]) -> int:
             file.write(own.tobytes())
             ends.append(ends[-1] + len(own))
     np.save(staged.staging / f"ends-{bucket:03d}.npy", np.array(ends, np.int64))
-    return bucket
+    return int(bucket)
 
 
 def verify_part(job: dict[str, Any]) -> str:
     """Of some pairs those whose Jaccard similarity reaches the threshold, reduced to a spanning forest."""
     staged = _staged(job)
-    pairs = np.load(staged.staging / "pairs.npy", mmap_mode="r")[job["start"] : job["start"] + PART_PAIRS]
+    pairs = np.load(staged.staging / "pairs.npy", mmap_mode="r")[job["start"] : job["end"]]
     shelf = _Shelf(staged)
     threshold = job["near"]["threshold"]
     like = [dedup.jaccard(shelf.shingles(one), shelf.shingles(two)) >= threshold for one, two in pairs.tolist()]

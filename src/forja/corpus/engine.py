@@ -10,7 +10,9 @@ import asyncio
 import contextlib
 import itertools
 import json
+import logging
 import os
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, Protocol
@@ -20,6 +22,8 @@ from forja.recipe import CorpusSection
 
 AHEAD = 4
 """Chunks in flight a worker: enough to keep it busy, few enough to keep memory flat."""
+WORTH_BYTES = 16 * 2**20
+"""Less than this is done before other processes have started."""
 POLL_SECONDS = 0.002
 CLOSING_SECONDS = 5.0
 QUIET = {"DAFT_ANALYTICS_ENABLED": "0", "SCARF_NO_ANALYTICS": "true", "DO_NOT_TRACK": "1", "DAFT_PROGRESS_BAR": "0"}
@@ -39,8 +43,8 @@ class Engine(Protocol):
     def stream(self, readers: Sequence[Chunks], work: Callable[[bytes], bytes]) -> Iterator[bytes]:
         """What `work` makes of every chunk of every reader, in no particular order."""
 
-    def each(self, work: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
-        """What `work` makes of every item, both JSON, in no particular order. A function of a module."""
+    def each(self, work: Callable[[Any], Any], items: Sequence[Any], size: int) -> Iterator[Any]:
+        """What `work` makes of every item, both JSON, in no particular order. size: bytes it goes through in all."""
 
 
 def open_engine(section: CorpusSection) -> Engine:
@@ -81,8 +85,8 @@ class _Daft:
         finally:
             gate.close()
 
-    def each(self, work: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
-        if len(items) < 2 and not self._on_ray:
+    def each(self, work: Callable[[Any], Any], items: Sequence[Any], size: int) -> Iterator[Any]:
+        if not self._on_ray and (len(items) < 2 or size < WORTH_BYTES):
             yield from map(work, items)
             return
 
@@ -151,9 +155,10 @@ def _join_cluster(address: str | None) -> int:
         address = address or os.environ.get("RAY_ADDRESS")
         try:
             if address:
-                ray.init(address=address, log_to_driver=False, logging_level="error")
+                _reach(address)
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
             else:
-                ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
+                ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:  # it raises many kinds for a cluster that does not answer
             said = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ForjaError(
@@ -161,7 +166,14 @@ def _join_cluster(address: str | None) -> int:
                 where=f"corpus.ray_address {address or '(this machine)'}",
                 fix="Check the address, or use corpus.engine=native.",
             ) from None
-    return max(1, int(ray.cluster_resources().get("CPU", 1)))
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]
+
+
+def _reach(address: str) -> None:
+    """Ray itself tries an address that nobody listens at for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=CLOSING_SECONDS).close()
 
 
 def _explained(error: Exception) -> ForjaError:
@@ -221,7 +233,7 @@ def _source(readers: Sequence[Chunks], gate: _Gate | None) -> Callable[[], Any]:
 
         schema = RecordBatch.from_pydict({"chunk": [b""]}).schema()
 
-        class Task(DataSourceTask):  # type: ignore[misc]
+        class Task(DataSourceTask):
             def __init__(self, reader: Chunks) -> None:
                 self._reader = reader
 
@@ -236,7 +248,7 @@ def _source(readers: Sequence[Chunks], gate: _Gate | None) -> Callable[[], Any]:
                             return
                         yield RecordBatch.from_pydict({"chunk": [chunk]})
 
-        class Source(DataSource):  # type: ignore[misc]
+        class Source(DataSource):
             @property
             def name(self) -> str:
                 return "chunks"

@@ -43,8 +43,8 @@ class Buckets:
         order = np.argsort(numbers, kind="stable")
         table = table.take(order)
         numbers = numbers[order]
-        borders = np.flatnonzero(np.r_[True, numbers[1:] != numbers[:-1], True]) if len(numbers) else [0]
-        for start, end in pairwise(borders):
+        borders = np.flatnonzero(np.diff(numbers, prepend=-1, append=-1)) if len(numbers) else np.zeros(0, np.int64)
+        for start, end in pairwise(borders.tolist()):
             self._hold(int(numbers[start]), table.slice(start, end - start))
 
     def close(self) -> list[int]:
@@ -71,6 +71,11 @@ class Buckets:
             path = str(self._staging / f"bucket-{bucket:03d}.arrow")
             self._writers[bucket] = pa.ipc.new_stream(path, STAGED, options=COMPRESSED)
         self._writers[bucket].write_table(pa.concat_tables(held).combine_chunks())
+
+
+def staged_bytes(staging: Path) -> int:
+    """Bytes of the buckets on disk."""
+    return sum(path.stat().st_size for path in staging.glob("bucket-*.arrow"))
 
 
 def sort_bucket(job: dict[str, Any]) -> dict[str, Any]:
@@ -139,6 +144,11 @@ class Staged:
         """First place of each bucket, and the number of all places."""
 
     @property
+    def bytes(self) -> int:
+        """Bytes of live text."""
+        return sum(count.get("bytes", 0) for count in self.counts)
+
+    @property
     def places(self) -> int:
         return int(self.starts[-1])
 
@@ -169,9 +179,10 @@ class Staged:
 def load_array(staging: Path, name: str, bucket: int) -> npt.NDArray[Any]:
     path = staging / f"{name}-{bucket:03d}.npy"
     try:
-        return np.load(path, mmap_mode="r")
+        found: npt.NDArray[Any] = np.load(path, mmap_mode="r")
     except ValueError:  # an empty array cannot be mapped
-        return np.load(path)
+        found = np.load(path)
+    return found
 
 
 def load_sorted(staging: Path, bucket: int) -> pa.Table:
