@@ -41,7 +41,10 @@ def fetch(
     Beside the file lies `<file>.json`: url, etag, last_modified, date, checked, size, sha256, licence.
     Several processes may fetch the same address. Raises ForjaError, which never holds a query or a password.
     """
-    scheme = urlsplit(url).scheme
+    try:
+        scheme = urlsplit(url).scheme
+    except ValueError:
+        raise ForjaError("this is not an address.", where=shown(url), fix="Check the source's `url`.") from None
     if scheme == "file":
         return _local(url, sha256, size)
     if scheme not in ("http", "https", "s3"):

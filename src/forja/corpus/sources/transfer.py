@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Sleep = Callable[[float], None]
 
 TRIES = 7
-"""Failures in a row that brought no byte, after which it is given up."""
+"""Failures in a row that brought it no further, after which it is given up."""
 MOST_TRIES = 100
 MOST_REDIRECTS = 10
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
@@ -49,7 +49,10 @@ QUERY = re.compile(r"\?\S*")
 def shown(url: str) -> str:
     """The address as a person may see it and a file may keep it: no user, no password, no query, which may hold
     a token."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "(an address that is none)"
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}"
 
@@ -97,14 +100,14 @@ def transfer(request: Request, part: Path, *, sleep: Sleep = time.sleep) -> Answ
     Raises Unreachable where it stays out of reach, ForjaError where trying again is of no use.
     """
     attempt = _s3_attempt if request.url.startswith("s3://") else _http_attempt
-    fruitless = 0
+    fruitless = best = 0
     for _ in range(MOST_TRIES):
-        before = part.stat().st_size if part.exists() else 0
+        best = max(best, part.stat().st_size if part.exists() else 0)
         try:
             return attempt(request, part)
         except Cut as cut:
             after = part.stat().st_size if part.exists() else 0
-            fruitless = 0 if after > before else fruitless + 1
+            fruitless = 0 if after > best else fruitless + 1
             why = cut.why
             if cut.wait is not None and cut.wait > LONGEST_ASKED_WAIT:
                 why = f"{why}, to be tried again in {cut.wait:,.0f} seconds"
@@ -158,14 +161,15 @@ def _http_attempt(request: Request, part: Path) -> Answer:
                 where=shown(request.url),
                 fix="Behind a company's proxy, name its certificates in SSL_CERT_FILE.",
             ) from None
-        raise Cut(_plain_words(error)) from None
+        failed = "failed" if isinstance(error, httpx2.ConnectError | httpx2.ProxyError) else "was cut"
+        raise Cut(f"the connection {failed}{_said(error)}") from None
     except httpx2.InvalidURL:
         raise ForjaError("this is not an address.", where=shown(request.url)) from None
 
 
-def _plain_words(error: Exception) -> str:
+def _said(error: Exception) -> str:
     said = QUERY.sub("", CREDENTIALS.sub("//", str(error))).rstrip(".")
-    return f"the connection failed ({said})" if said else "the connection failed"
+    return f" ({said})" if said else ""
 
 
 def _without_secrets(record: logging.LogRecord) -> bool:
@@ -186,8 +190,11 @@ def _response(client: httpx2.Client, url: str, headers: dict[str, str]) -> Itera
             if response.status_code not in (301, 302, 303, 307, 308) or not location:
                 yield response
                 return
-        target = urljoin(url, location)
-        before, after = urlsplit(url), urlsplit(target)
+        try:
+            target = urljoin(url, location)
+            before, after = urlsplit(url), urlsplit(target)
+        except ValueError:
+            raise ForjaError("the server redirects to what is no address.", where=shown(url)) from None
         if after.scheme not in ("http", "https"):
             raise ForjaError(f"the server redirects to an address of kind {after.scheme!r}.", where=shown(url))
         if before.scheme == "https" and after.scheme == "http":
@@ -238,7 +245,7 @@ def _receive(response: httpx2.Response, request: Request, part: Path, have: int,
     if have == 0:
         part.unlink(missing_ok=True)
         write_json_atomic(_beside(part), fresh)
-    arrived = _write(response.iter_raw(1 << 16), request, part, have, total)
+    arrived = _write(response.iter_raw(), request, part, have, total)
     if total is not None and arrived != total:
         raise Cut(f"the connection was cut after {arrived:,} of {total:,} bytes")
     return Answer(True, fresh["etag"], fresh["last_modified"])
@@ -275,11 +282,18 @@ def _s3_attempt(request: Request, part: Path) -> Answer:
     parts = urlsplit(request.url)
     key = f"{parts.netloc}{parts.path}"
     known = any(os.environ.get(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_ROLE_ARN"))
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
     have, state = _state(part)
     try:
         files = ArrowFSWrapper(
-            S3FileSystem(anonymous=not known, region=region, request_timeout=request.stall, connect_timeout=30.0)
+            S3FileSystem(
+                anonymous=not known,
+                region=region,
+                endpoint_override=endpoint,
+                request_timeout=request.stall,
+                connect_timeout=30.0,
+            )
         )
         info = files.info(key)
         version, total = str(info.get("mtime")), int(info["size"])
