@@ -88,6 +88,11 @@ def test_no_such_column_is_an_error_that_names_those_there_are() -> None:
         read("")
 
 
+def test_a_label_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(ForjaError, match="no column 'class'; it has text, label"):
+        read("text,label\na,1\n", label_field="class")
+
+
 def test_a_first_row_that_is_data_is_not_repeated_in_the_error() -> None:
     with pytest.raises(ForjaError) as error:
         read("4111 1111 1111 1111,Ana's own very long secret that nobody else may see in a message\n1,2\n")

@@ -41,10 +41,12 @@ def read_delimited(file: IO[bytes], origin: str, source: Source, max_bytes: int)
 
     A row that breaks the rules of quoting (RFC 4180) is rejected, and reading goes on at the next line that
     begins a whole row. Raises ForjaError where no column is named as the source's `text_field` and not
-    exactly one other name is that of a text.
+    exactly one other name is that of a text, or none as its `label_field`.
     """
     head = file.read(HEAD)
     dialect = tell_dialect(head, origin, source.text_field)
+    if source.label_field is not None and source.label_field not in dialect.columns:
+        raise _no_column(list(dialect.columns), origin, source.label_field, "label_field")
     joined = io.BufferedReader(_Joined(head, file), HEAD)
     text = io.TextIOWrapper(joined, dialect.encoding, errors=_on_errors(dialect.encoding), newline="")
     lines = _Lines(iter(lambda: text.readline(max_bytes + 1), ""), max_bytes)
@@ -213,18 +215,18 @@ def tell_dialect(head: bytes, origin: str, text_field: str) -> Dialect:
         if best is None or share > best[0] + (0.2 if best[1].options["delimiter"] == delimiter != "\t" else 0.01):
             best = (share, dialect)
     if best is None:
-        raise _no_column(seen, origin, text_field)
+        raise _no_column(seen, origin, text_field, "text_field")
     return best[1]
 
 
-def _no_column(columns: list[str], origin: str, text_field: str) -> ForjaError:
-    named = len(columns) <= 64 and all(len(name) <= 40 and not name.isdecimal() for name in columns)
+def _no_column(columns: list[str], origin: str, name: str, key: str) -> ForjaError:
+    named = len(columns) <= 64 and all(len(column) <= 40 and not column.isdecimal() for column in columns)
     # A first row that is no header is data, and data is not put into messages.
     has = f"it has {', '.join(columns)}" if columns and named else "its first row does not look like a header"
     return ForjaError(
-        f"this table has no column {text_field!r}; {has}.",
+        f"this table has no column {name!r}; {has}.",
         where=origin,
-        fix="Name the column with text in the source's `text_field`.",
+        fix=f"Name the right column in the source's `{key}`.",
     )
 
 
