@@ -8,8 +8,6 @@ import unicodedata
 # Control characters but newline and tab, the byte-order mark, and the replacement character's lone surrogates.
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufeff\ud800-\udfff]")
 LINE_ENDS = re.compile(r"\r\n?|\u2028|\u2029|\x85")
-# Possessive, and only from the run's first blank: otherwise a long run of blanks costs its square.
-TRAILING = re.compile(r"(?<![ \t])[ \t]++$", re.MULTILINE)
 # Of what CONTROL and LINE_ENDS take out, what ASCII has not, and what it has.
 UNUSUAL = re.compile(r"[\x80-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
 ASCII_CONTROL = bytes(byte for byte in range(128) if CONTROL.match(chr(byte)))
@@ -66,7 +64,7 @@ def clean(text: str) -> str:
     """NFC, \\n line ends, no control characters, no trailing blanks, repaired mojibake. Idempotent."""
     cleaned = _clean_once(text)
     for _ in range(MOST_REPAIRS):
-        if not MOJIBAKE.search(cleaned):
+        if not _has_mojibake(cleaned):
             return cleaned
         # What was taken out may have left new mojibake behind: on, until nothing changes.
         again = _clean_once(cleaned)
@@ -76,24 +74,26 @@ def clean(text: str) -> str:
     return cleaned
 
 
+def _has_mojibake(text: str) -> bool:
+    """Whether UTF-8 seems to have been read as Latin-1 or Windows-1252; the letters it begins with are rare."""
+    return ("Ã" in text or "Â" in text or "â" in text) and MOJIBAKE.search(text) is not None
+
+
 def _clean_once(text: str) -> str:
     # Each step first looks, at the speed of memory, for what it would change: most texts have none of it.
-    if not text.isascii():
-        if MOJIBAKE.search(text):
-            import ftfy
+    if _has_mojibake(text):
+        import ftfy
 
-            text = ftfy.fix_encoding(text)
-        if UNUSUAL.search(text):
-            text = CONTROL.sub("", LINE_ENDS.sub("\n", text))
-        if not unicodedata.is_normalized("NFC", text):
-            text = unicodedata.normalize("NFC", text)
-    if "\r" in text:
-        text = LINE_ENDS.sub("\n", text)
-    plain = text.encode("utf-8", "surrogatepass")
+        text = ftfy.fix_encoding(text)
+    if "\r" in text or not (text.isascii() or UNUSUAL.search(text) is None):
+        text = CONTROL.sub("", LINE_ENDS.sub("\n", text))
+    plain = text.encode("utf-8", "replace")
     if len(plain.translate(None, ASCII_CONTROL)) != len(plain):
         text = CONTROL.sub("", text)
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text)
     if " \n" in text or "\t\n" in text:
-        text = TRAILING.sub("", text)
+        text = "\n".join([line.rstrip(" \t") for line in text.split("\n")])
     if "\n\n\n\n" in text:
         text = BLANK_LINES.sub("\n\n\n", text)
     return text.strip()
