@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forja.corpus.clean import clean, decode, html_to_text, looks_binary, storable
+from forja.corpus.clean import clean, decode, looks_binary, storable
+from forja.corpus.html import html_to_text
 
 # Characters that cleaning has something to do with, so that they meet often.
 AWKWARD = st.text(st.sampled_from("a Â©Ãâ€™\x80\x99\x9d\u0301e\t\r\n\x0b\x85\ufeff\u2028\u00a0\ud800 ﬁ½Å"), max_size=60)

@@ -1,4 +1,4 @@
-"""Bytes to clean text: decoding, HTML to text, Unicode normalisation, and whitespace."""
+"""Bytes to clean text: decoding, Unicode normalisation, and whitespace. HTML is `html.py`'s."""
 
 from __future__ import annotations
 
@@ -16,6 +16,13 @@ MOJIBAKE = re.compile(r"[ÂÃâ][\x80-\xbf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘�
 MOST_REPAIRS = 8
 BINARY_SHARE = 0.02
 """A share of control bytes from which a file is no text."""
+WRONG_SHARE = 0.002
+"""The share of a text's characters up to which bytes that are not valid in an encoding are put up with."""
+META_CHARSET = re.compile(
+    rb"""(?:<meta\s[^>]{0,400}?charset|<\?xml\s[^>]{0,200}?encoding)\s*=\s*["']?\s*([\w:.+-]{1,40})""", re.IGNORECASE
+)
+WIDER = {"shift_jis": "cp932", "euc_kr": "cp949", "gbk": "gb18030", "gb2312": "gb18030", "big5": "big5hkscs"}
+"""What pages so labelled hold: the standard's encodings of these names have more characters than Python's."""
 
 
 def looks_binary(head: bytes) -> bool:
@@ -28,36 +35,57 @@ def looks_binary(head: bytes) -> bool:
     return control > BINARY_SHARE * max(1, len(head))
 
 
-def decode(raw: bytes) -> str | None:
-    """Text of a file, in UTF-8 or the encoding it appears to be in; None where it is no text."""
-    if looks_binary(raw[:4096]):
+def decode(raw: bytes, declared: str | None = None) -> str | None:
+    """Text of a file; None where it is none. declared: the charset that its transport named, HTTP say.
+
+    Tried in turn: a byte-order mark, UTF-8 (text in another encoding is practically never valid in it, while pages
+    that are UTF-8 and say otherwise are common), the declared charset, that of a <meta> element or XML declaration,
+    and what the bytes look like. Labels mean what the WHATWG Encoding Standard says: iso-8859-1 is windows-1252. An
+    encoding is taken only if next to nothing in the file is not valid in it; that becomes U+FFFD.
+    """
+    utf_16 = (declared or "").strip().lower().startswith("utf-16") and b"\0" in raw[:4096]
+    if not utf_16 and looks_binary(raw[:4096]):
         return None
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        encoding = "utf-16"
-    else:
+        return _decoded(raw, "utf-16")
+    if not utf_16:
         try:
             return raw.decode("utf-8-sig")
         except UnicodeDecodeError:
-            from resiliparse.parse.encoding import detect_encoding
+            pass
+    named = META_CHARSET.search(raw[:4096])
+    for label in (declared, named.group(1).decode("ascii") if named else None, "utf-8"):
+        text = _decoded(raw, _encoding(label, utf_16)) if label else None
+        if text is not None:
+            return text
+    from resiliparse.parse.encoding import detect_encoding
 
-            encoding = detect_encoding(raw) or "latin-1"
-    try:
-        text = raw.decode(encoding)
-    except (UnicodeDecodeError, LookupError):
+    return _decoded(raw, WIDER.get(found, found) if (found := detect_encoding(raw)) else "cp1252")
+
+
+def _encoding(label: str, utf_16: bool) -> str | None:
+    """Python's name of the encoding that the WHATWG Encoding Standard calls `label`; None for none known."""
+    from resiliparse.parse.encoding import map_encoding_to_html5
+
+    name: str | None = map_encoding_to_html5(label.strip(), False)
+    if name is None or (name.startswith("utf-16") and not utf_16):
+        # A page that can say in ASCII that it is UTF-16 is not.
         return None
-    odd = sum(character.isprintable() or character.isspace() for character in text[:4096])
-    return text if odd >= 0.95 * len(text[:4096]) else None
+    return WIDER.get(name, name)
 
 
-def html_to_text(html: str) -> str:
-    """The main text of a page: navigation and boilerplate left out, preformatted blocks kept."""
-    from resiliparse.extract.html2text import extract_plain_text
-
-    text: str = extract_plain_text(html, main_content=True, preserve_formatting=True, alt_texts=False, links=False)
-    if len(text) < 200:
-        # Short pages have no part that looks like an article: better all than nothing.
-        text = extract_plain_text(html, main_content=False, preserve_formatting=True, alt_texts=False, links=False)
-    return text
+def _decoded(raw: bytes, encoding: str | None) -> str | None:
+    if encoding is None:
+        return None
+    try:
+        text = raw.decode(encoding, "replace")
+    except LookupError:
+        return None
+    if text.count("\ufffd") > WRONG_SHARE * len(text) + 1:
+        return None
+    start = text[:4096]
+    fine = sum(character.isprintable() or character.isspace() for character in start)
+    return text if fine >= 0.95 * len(start) else None
 
 
 def clean(text: str) -> str:

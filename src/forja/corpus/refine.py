@@ -11,10 +11,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from forja.corpus.clean import clean, decode, html_to_text, storable
+from forja.corpus.clean import clean, decode, storable
 from forja.corpus.dedup import band_keys, exact_key, normalise
 from forja.corpus.docstrings import metadata_to_text, python_to_text, roff_to_text
 from forja.corpus.documents import STAGED, Row, document_id
+from forja.corpus.html import html_to_text
 from forja.corpus.privacy import mask, subject_key
 from forja.corpus.reading import Chunk, unpack
 from forja.corpus.sources.record import Record
