@@ -16,7 +16,7 @@ import unicodedata
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ from forja.errors import ForjaError
 LEAST_WORDS = 8
 MOST_TEXTS, MOST_DOCUMENTS = 10, 10
 MOST_RUNS_NAMED = 64
+PIECE, OVERLAP = 1 << 20, 1 << 12
+"""Characters of a long text searched at a time, and of them searched twice."""
 TABLE_SIZE = 0x20000
 MULTIPLIER = np.uint64(0xBF58476D1CE4E5B9)
 STEP = np.uint64(0x9E3779B97F4A7C15)
@@ -142,8 +144,21 @@ class Decontaminator:
         """One answer a text, in order."""
         found: list[Evidence | None] = []
         for first, last in batches(texts):
-            found += self._search(texts[first:last])
+            if len(texts[first]) > PIECE:
+                found.append(self._search_pieces(texts[first]))
+            else:
+                found += self._search(texts[first:last])
         return found
+
+    def _search_pieces(self, text: str) -> Evidence | None:
+        """A text too long for memory, piece by piece; pieces overlap, for runs that lie across an edge."""
+        pieces = (self._search([text[first : first + PIECE]])[0] for first in range(0, len(text), PIECE - OVERLAP))
+        found = [evidence for evidence in pieces if evidence is not None]
+        if not found:
+            return None
+        keys = dict.fromkeys(key for evidence in found for key in evidence.keys)
+        runs = sum(evidence.runs for evidence in found)
+        return replace(found[0], runs=runs, keys=tuple(keys)[:MOST_RUNS_NAMED])
 
     def _search(self, texts: Sequence[str]) -> list[Evidence | None]:
         split = split_normalised(texts)

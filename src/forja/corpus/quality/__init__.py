@@ -12,6 +12,10 @@ from forja.recipe import QualitySection
 __all__ = ["Verdict", "c4_clean", "judge", "judge_all"]
 
 
+LONGEST_JUDGED = 1 << 20
+"""Characters: a longer text is judged by its first so many, as the rules are ratios and memory is not endless."""
+
+
 def judge(text: str, lang: str | None, settings: QualitySection) -> Verdict | None:
     """The first rule that rejects the text, or None; many texts are judged several times faster by judge_all.
 
@@ -26,6 +30,7 @@ def judge_all(texts: Sequence[str], languages: Sequence[str | None], settings: Q
     repetition, Gopher quality, C4, FineWeb."""
     from forja.corpus.quality.words import batches
 
+    texts = [text[:LONGEST_JUDGED] for text in texts]
     verdicts: list[Verdict | None] = []
     for first, last in batches(texts):
         verdicts += _judge_batch(texts[first:last], languages[first:last], settings)
