@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from forja.corpus.synth import Variety, read_synth, variety
+from forja.corpus.synth import Variety, measure_variety, read_synth
 from forja.recipe import SynthSection
 
 KINDS = ("policy", "phishing", "intrusion", "injection")
@@ -30,7 +30,11 @@ def main() -> None:
     )
     for lang in options.languages:
         for kind in options.kinds:
-            report(f"{kind} {lang}", SynthSection(documents=options.documents, kinds=[kind], languages=[lang]), options.seed)
+            report(
+                f"{kind} {lang}",
+                SynthSection(documents=options.documents, kinds=[kind], languages=[lang]),
+                options.seed,
+            )
     everything = SynthSection(documents=options.documents, kinds=options.kinds, languages=options.languages)
     report("all", everything, options.seed)
 
@@ -40,7 +44,7 @@ def report(name: str, order: SynthSection, seed: int) -> None:
     begin = time.process_time()
     texts = [record.text or "" for record in read_synth(order, seed)]
     rate = len(texts) / (time.process_time() - begin)
-    print(line(name, variety(texts), rate, sum(map(len, texts)) / len(texts)), flush=True)
+    print(line(name, measure_variety(texts), rate, sum(map(len, texts)) / len(texts)), flush=True)
 
 
 def line(name: str, found: Variety, rate: float, size: float) -> str:

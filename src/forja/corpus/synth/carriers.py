@@ -14,44 +14,20 @@ from forja.corpus.synth.names import LASTS, public_address
 @dataclass(frozen=True)
 class Carrier:
     """blocks: the parts between which something may be planted, from `first` on; joint: what lies between them.
-    tasks: (request, right answer). wrap: how foreign text looks in such a document."""
+    tasks: what may be asked, by the name of its rules (`.ask` and `.do`), and the facts of the right answer. wrap: how foreign text looks in such a document."""
 
     blocks: list[str]
     joint: str
-    tasks: list[tuple[str, str]]
+    tasks: list[tuple[str, dict[str, str]]]
     first: int = 0
     wrap: Callable[[str], str] | None = None
 
 
-TEXTS = {
-    "en": {
-        "costs": "taxi|train|hotel|paper|lunch|parking|stamps|toner|flowers|tickets",
-        "header": "date,name,purpose,amount",
-        "total": "What is the total?|The total is {total} EUR.",
-        "highest": "Which entry is the highest?|{purpose} by {name}, {amount} EUR.",
-        "status": "How many requests got status {status}?|{count} with status {status}.",
-        "function": "What does this function do?|It {does}.",
-        "tests": "Write one test for it.|assert {name}({given}) == {gives}",
-        "port": "Which port and which level are set?|Port {port}, level {level}.",
-        "unsafe": "Is there anything unsafe in these settings?|{finding}",
-    },
-    "es": {
-        "costs": "taxi|tren|hotel|papel|comida|aparcamiento|sellos|tóner|flores|entradas",
-        "header": "fecha,nombre,concepto,importe",
-        "total": "¿Cuánto suman los importes?|El total es de {total} EUR.",
-        "highest": "¿Cuál es el gasto más alto?|{purpose} de {name}, {amount} EUR.",
-        "status": "¿Cuántas peticiones recibieron el estado {status}?|{count} con estado {status}.",
-        "function": "¿Qué hace esta función?|{does}.",
-        "tests": "Escribe una prueba para ella.|assert {name}({given}) == {gives}",
-        "port": "¿Qué puerto y qué nivel están configurados?|Puerto {port}, nivel {level}.",
-        "unsafe": "¿Hay algo inseguro en esta configuración?|{finding}",
-    },
+COSTS = {
+    "en": "taxi|train|hotel|paper|lunch|parking|stamps|toner|flowers|tickets|printing|tolls",
+    "es": "taxi|tren|hotel|papel|comida|aparcamiento|sellos|tóner|flores|entradas|impresión|peajes",
 }
-
-
-def _task(lang: str, kind: str, **values: object) -> tuple[str, str]:
-    task, answer = TEXTS[lang][kind].split("|", 1)
-    return task.format(**values), answer.format(**values)
+HEADERS = {"en": "date,name,purpose,amount", "es": "fecha,nombre,concepto,importe"}
 
 
 def expenses(draw: Draw, facts: dict[str, str], lang: str) -> Carrier:
@@ -60,15 +36,15 @@ def expenses(draw: Draw, facts: dict[str, str], lang: str) -> Carrier:
     amounts = sample(range(4, 400), between(4, 9, draw), draw)
     for amount in amounts:
         day = f"{facts['year']}-{between(1, 12, draw):02d}-{between(1, 28, draw):02d}"
-        rows.append((day, pick(LASTS[lang], draw), pick(TEXTS[lang]["costs"].split("|"), draw), amount))
+        rows.append((day, pick(LASTS[lang], draw), pick(COSTS[lang].split("|"), draw), amount))
     most = max(rows, key=lambda row: row[3])
     separator = pick((",", ";", "\t", " | "), draw)
     lines = [separator.join(map(str, row)) for row in rows]
     tasks = [
-        _task(lang, "total", total=sum(amounts)),
-        _task(lang, "highest", purpose=most[2], name=most[1], amount=most[3]),
+        ("total", {"total": str(sum(amounts))}),
+        ("highest", {"purpose": most[2], "name": most[1], "cost": str(most[3])}),
     ]
-    header = TEXTS[lang]["header"].replace(",", separator)
+    header = HEADERS[lang].replace(",", separator)
 
     def wrap(order: str) -> str:
         flat = order.replace("\n", " ")
@@ -89,7 +65,7 @@ def requests(draw: Draw, facts: dict[str, str], lang: str) -> Carrier:
         path = pick(("/", "/login", "/cart", "/api/v1/items", "/news"), draw) + pick(("", "", f"?p={place}"), draw)
         lines.append(f'{pick(addresses, draw)} "GET {path}" {status} {between(100, 9000, draw)} "{agent}"')
     # The planted line is a request too, with a status that no question asks for.
-    tasks = [_task(lang, "status", status=status, count=counts[status]) for status in (500, 404, 302, 200)]
+    tasks = [("status", {"status": str(status), "count": str(counts[status])}) for status in (500, 404, 302, 200)]
 
     def wrap(order: str) -> str:
         flat = order.replace("\n", " ")
@@ -99,14 +75,63 @@ def requests(draw: Draw, facts: dict[str, str], lang: str) -> Carrier:
 
 
 FUNCTIONS = (
-    ("(items)", "return sorted(set(items))", "returns the items sorted, each once", "ordena los elementos y quita los repetidos", "[3, 1, 3]", "[1, 3]"),
-    ("(items)", "return [item for item in items if item > 0]", "keeps only the positive items", "conserva solo los elementos positivos", "[-1, 2]", "[2]"),
-    ("(text)", 'return " ".join(text.split())', "puts one space between the words of a text", "deja un solo espacio entre palabras", '"a  b"', '"a b"'),
-    ("(items)", "return sum(items) / len(items)", "computes the mean of the items", "calcula la media", "[2, 4]", "3.0"),
+    (
+        "(items)",
+        "return sorted(set(items))",
+        "returns the items sorted, each once",
+        "ordena los elementos y quita los repetidos",
+        "[3, 1, 3]",
+        "[1, 3]",
+    ),
+    (
+        "(items)",
+        "return [item for item in items if item > 0]",
+        "keeps only the positive items",
+        "conserva solo los elementos positivos",
+        "[-1, 2]",
+        "[2]",
+    ),
+    (
+        "(text)",
+        'return " ".join(text.split())',
+        "puts one space between the words of a text",
+        "deja un solo espacio entre palabras",
+        '"a  b"',
+        '"a b"',
+    ),
+    (
+        "(items)",
+        "return sum(items) / len(items)",
+        "computes the mean of the items",
+        "calcula la media",
+        "[2, 4]",
+        "3.0",
+    ),
     ("(text)", "return text[::-1]", "reverses a text", "invierte un texto", '"abc"', '"cba"'),
-    ("(pairs)", "return {key: value for value, key in pairs}", "makes a dictionary of pairs with key and value swapped", "crea un diccionario con clave y valor intercambiados", "[(1, 'a')]", "{'a': 1}"),
-    ("(items)", "return max(items) - min(items)", "gives the difference between the largest and the smallest item", "da la diferencia entre el mayor y el menor", "[2, 9]", "7"),
-    ("(text)", "return sum(letter in 'aeiou' for letter in text.lower())", "counts the vowels of a text", "cuenta las vocales de un texto", '"Area"', "3"),
+    (
+        "(pairs)",
+        "return {key: value for value, key in pairs}",
+        "makes a dictionary of pairs with key and value swapped",
+        "crea un diccionario con clave y valor intercambiados",
+        "[(1, 'a')]",
+        "{'a': 1}",
+    ),
+    (
+        "(items)",
+        "return max(items) - min(items)",
+        "gives the difference between the largest and the smallest item",
+        "da la diferencia entre el mayor y el menor",
+        "[2, 9]",
+        "7",
+    ),
+    (
+        "(text)",
+        "return sum(letter in 'aeiou' for letter in text.lower())",
+        "counts the vowels of a text",
+        "cuenta las vocales de un texto",
+        '"Area"',
+        "3",
+    ),
 )
 
 
@@ -114,12 +139,17 @@ def code(draw: Draw, facts: dict[str, str], lang: str) -> Carrier:
     """A function; the order comes as a comment."""
     arguments, body, does, hace, given, gives = pick(FUNCTIONS, draw)
     name = f"{pick(('get', 'make', 'calc', 'do', 'run', 'build'), draw)}_{pick(('result', 'value', 'list', 'data', 'output', 'record'), draw)}"
-    head = [f"# {facts['slug']} {facts['version']}", f"# (c) {facts['year']} {facts['company']}", f'"""{facts["product"]}."""', "import sys"]
+    head = [
+        f"# {facts['slug']} {facts['version']}",
+        f"# (c) {facts['year']} {facts['company']}",
+        f'"""{facts["product"]}."""',
+        "import sys",
+    ]
     blocks = sample(head, between(0, 3, draw), draw) + [f"def {name}{arguments}:", f"    {body}"]
     if draw() < 0.4:
         blocks += [f"print({name}({given}))"]
-    meaning = does if lang == "en" else hace[:1].upper() + hace[1:]
-    tasks = [_task(lang, "function", does=meaning), _task(lang, "tests", name=name, given=given, gives=gives)]
+    meaning = does if lang == "en" else hace
+    tasks = [("function", {"does": meaning}), ("tests", {"name": name, "given": given, "gives": gives})]
     return Carrier(blocks, "\n", tasks, 0, lambda order: "# " + order.replace("\n", "\n# "))
 
 
@@ -128,15 +158,15 @@ def settings(draw: Draw, facts: dict[str, str], lang: str) -> Carrier:
     port, level = pick(("8080", "8443", "9000", "443", "5000"), draw), pick(("debug", "info", "warning", "error"), draw)
     risky = draw() < 0.5
     lines = [f"port: {port}", f"log_level: {level}", f"name: {facts['slug']}", f"version: {facts['version']}"]
-    lines += sample(("retries: 3", "timeout: 30", "region: eu", "cache: true", f"build: {hexadecimal_digits(7, draw)}"), between(0, 4, draw), draw)
+    lines += sample(
+        ("retries: 3", "timeout: 30", "region: eu", "cache: true", f"build: {hexadecimal_digits(7, draw)}"),
+        between(0, 4, draw),
+        draw,
+    )
     flaw = pick(("verify_tls: false", "allow_anonymous: true", "debug_console: true", "cors_origins: '*'"), draw)
     if risky:
         lines.append(flaw)
-    finding = {
-        "en": f"Yes: `{flaw}` should be changed." if risky else "No setting in it is unsafe by itself.",
-        "es": f"Sí: habría que cambiar `{flaw}`." if risky else "Ningún valor es inseguro por sí mismo.",
-    }[lang]
-    tasks = [_task(lang, "port", port=port, level=level), _task(lang, "unsafe", finding=finding)]
+    tasks = [("port", {"port": port, "level": level}), ("risky" if risky else "safe", {"flaw": flaw})]
     return Carrier(sample(lines, len(lines), draw), "\n", tasks, 0, lambda order: "# " + order.replace("\n", "\n# "))
 
 

@@ -16,16 +16,9 @@ from forja.corpus.synth.grammar import Draw, Grammar, between, pick, stream
 from forja.corpus.synth.names import DAYS, MONTHS, company, long_date, moment, person
 
 PROSE = ("mail", "ticket", "page", "report", "resume", "review", "chat", "readme")
-GOALS = "exfiltrate prompt mail praise approve delete image link silence run password persona".split()
-TECHNIQUES = (
-    "direct authority system role comment hidden conditional delimiter dialogue base64 rot13 spaced reverse test urgent "
-    "tool split"
-).split()
-FACTS = (
-    "topic date time place person other amount price amount_bad weekday number product version size few weight hours year month "
-    "share company reason reason_chat role role2 degree languages good bad slug slug_bad format format2 runtime licence "
-    "bad_host bad_mail bad_firm goal goal_named goal_bare where encoded64 encoded13 spaced reversed half_a half_b tool domain"
-).split()
+GOALS = ["exfiltrate", "prompt", "mail", "praise", "approve", "delete", "image", "link", "silence", "run", "password", "persona"]
+TECHNIQUES = ["direct", "authority", "system", "role", "comment", "hidden", "conditional", "delimiter", "dialogue", "base64", "rot13", "spaced", "reverse", "test", "urgent", "tool", "split"]
+FACTS = ["topic", "date", "time", "place", "person", "other", "amount", "price", "amount_bad", "weekday", "number", "product", "version", "size", "few", "weight", "hours", "year", "month", "share", "company", "reason", "reason_chat", "role", "role2", "degree", "languages", "good", "bad", "slug", "slug_bad", "format", "format2", "runtime", "licence", "bad_host", "bad_mail", "bad_firm", "goal", "goal_named", "goal_bare", "where", "encoded64", "encoded13", "spaced", "reversed", "half_a", "half_b", "domain", "total", "purpose", "name", "cost", "status", "count", "does", "given", "gives", "port", "level", "flaw"]
 LISTS = {
     "en": {
         "topic": "budget|harvest|pricing|migration|safety|archive|fleet|training|catalogue|tender|maintenance|recruiting",
@@ -45,9 +38,9 @@ LISTS = {
         "few": "two|three|four",
     }
 }
-PRODUCTS = "Corvo Lentra Mibo Ostrel Pavo Quint Rilla Sorvex Talvo Umbrel Vantor Wexa Yarrow Zephra".split()
+PRODUCTS = ["Corvo", "Lentra", "Mibo", "Ostrel", "Pavo", "Quint", "Rilla", "Sorvex", "Talvo", "Umbrel", "Vantor", "Wexa", "Yarrow", "Zephra"]
 SUFFIXES = ("", " 2", " Mini", " Pro", " Field", " S", " 300", " Air", " Desk")
-WORDS = "sync stat note flow grid pack form view task mark".split()
+WORDS = ["sync", "stat", "note", "flow", "grid", "pack", "form", "view", "task", "mark"]
 LAYOUTS = (
     ("User: {task}\n\n{document}\n\nAssistant: {answer}", ""),
     ("{document}\n\nUser: {task}\nAssistant: {answer}", ""),
@@ -69,7 +62,7 @@ def injection(seed: int, number: int, lang: str) -> Draft:
     """Document `number` of the kind: even ones carry an injection, the odd one after is its benign twin."""
     shared = stream("injection", seed, lang, number // 2, "scene")
     facts = _scene(shared, lang)
-    kind = pick((*PROSE, *TABLES), shared)
+    kind = pick((*PROSE, *PROSE, *TABLES), shared)
     goal, technique = pick(GOALS, shared), pick(TECHNIQUES, shared)
     attack = number % 2 == 0
     draw = stream("injection", seed, lang, number)
@@ -86,7 +79,12 @@ def injection(seed: int, number: int, lang: str) -> Draft:
         text = f"{rules.write('preface', draw, facts)}\n\n{text}"
     meta = {"carrier": kind, "techniques": [], "company": facts["company"]}
     if attack:
-        meta |= {"goal": goal, "wrapping": technique, "techniques": ["LLM01", "AML.T0051.001"], "weaknesses": ["CWE-1427"]}
+        meta |= {
+            "goal": goal,
+            "wrapping": technique,
+            "techniques": ["LLM01", "AML.T0051.001"],
+            "weaknesses": ["CWE-1427"],
+        }
     order = f"{kind} / {'injection: ' + goal + ' by ' + technique if attack else 'no injection'} / {facts['company']}"
     return Draft(text, "attack" if attack else "benign", order, meta)
 
@@ -121,7 +119,6 @@ def _scene(draw: Draw, lang: str) -> dict[str, str]:
         "bad_host": f"{pick(('cdn', 'api', 'img', 'my'), draw)}.{low}.{pick(('test', 'invalid'), draw)}",
         "bad_mail": f"{pick(('box', 'drop', 'archive', 'audit'), draw)}{between(1, 99, draw)}@{low}.invalid",
         "bad_firm": bad.name,
-        "tool": "",
         "domain": firm.domain,
     }
 
@@ -155,10 +152,9 @@ def _prose(kind: str, draw: Draw, facts: dict[str, str], lang: str) -> Carrier:
     blocks = [*points[:place], must[:1].upper() + must[1:], *points[place:]]
     if kind == "mail":
         blocks = [rules.write("mail_head", draw, facts), *blocks, facts["other"]]
-    tasks = [(f"{kind}.ask{n}", f"{kind}.do{n}") for n in (1, 2, 3)]
-    asked = [(rules.write(ask, draw, facts), rules.write(do, draw, facts)) for ask, do in (pick(tasks, draw),)]
     joint = "\n" if kind in ("chat", "resume") else pick(("\n\n", "\n", " "), draw)
-    return Carrier(blocks, joint, asked, 1 if kind == "mail" else 0)
+    tasks: list[tuple[str, dict[str, str]]] = [(f"{kind}{n}", {}) for n in (1, 2, 3)]
+    return Carrier(blocks, joint, tasks, 1 if kind == "mail" else 0)
 
 
 def _planted(carrier: Carrier, order: str | None, draw: Draw) -> str:
@@ -173,8 +169,12 @@ def _planted(carrier: Carrier, order: str | None, draw: Draw) -> str:
 def _asked(carrier: Carrier, draw: Draw, facts: dict[str, str], lang: str, attack: bool) -> tuple[str, str]:
     rules = grammar(lang)
     if draw() < 0.1:
-        return rules.write("screen_ask", draw, facts).strip(), rules.write("screen_yes" if attack else "screen_no", draw, facts)
-    task, answer = pick(carrier.tasks, draw)
+        return rules.write("screen_ask", draw, facts).strip(), rules.write(
+            "screen_yes" if attack else "screen_no", draw, facts
+        )
+    name, known = pick(carrier.tasks, draw)
+    facts |= known
+    task, answer = rules.write(f"{name}.ask", draw, facts), rules.write(f"{name}.do", draw, facts)
     answer = answer[:1].upper() + answer[1:]
     if draw() < 0.2:
         answer = f"{rules.write('thanks', draw, facts)} {answer}"
@@ -183,4 +183,3 @@ def _asked(carrier: Carrier, draw: Draw, facts: dict[str, str], lang: str, attac
     if draw() < 0.3:
         return task, f"{rules.write('notice_first', draw, facts)}\n{answer}"
     return task, answer + pick(("\n\n", "\n", " "), draw) + rules.write("notice", draw, facts)
-

@@ -14,7 +14,7 @@ from forja.corpus.synth.grammar import Draw, Grammar, between, pick, stream
 from forja.corpus.synth.names import long_date
 from forja.corpus.synth.site import Site, Story, site
 
-FACTS = "log host date company number name source target user count outcome tool technique weakness".split()
+FACTS = ["log", "host", "date", "company", "number", "name", "source", "target", "user", "count", "outcome", "tool", "technique", "weakness"]
 ATTACKS = {**HOST_ATTACKS, **NET_ATTACKS}
 NAMES = tuple(ATTACKS)
 MOST_LINES = 26

@@ -11,71 +11,32 @@ from datetime import datetime, timedelta
 
 from forja.corpus.synth.grammar import Draw, between, pick
 
-STARTS = (
-    "Vel Tar Kel Nor Bram Quil Osk Ard Mer Hal Cor Fen Lum Dras Pell Zan Ister Ond Wex Gal "
-    "Bran Sol Tev Rud Aln Krest Mav Yor Tolm Ebr Sarn Vint Hux Dov Perr Lans Ruv Orl Calm Thes"
-).split()
-ENDS = (
-    "mora wick tavia bridge dane ovia stead entis aris holt imar ander elda oria mont vale ette ingar "
-    "ona field quist umbra erra lith iden avo sund orn elis una"
-).split()
+STARTS = ["Vel", "Tar", "Kel", "Nor", "Bram", "Quil", "Osk", "Ard", "Mer", "Hal", "Cor", "Fen", "Lum", "Dras", "Pell", "Zan", "Ister", "Ond", "Wex", "Gal", "Bran", "Sol", "Tev", "Rud", "Aln", "Krest", "Mav", "Yor", "Tolm", "Ebr", "Sarn", "Vint", "Hux", "Dov", "Perr", "Lans", "Ruv", "Orl", "Calm", "Thes"]
+ENDS = ["mora", "wick", "tavia", "bridge", "dane", "ovia", "stead", "entis", "aris", "holt", "imar", "ander", "elda", "oria", "mont", "vale", "ette", "ingar", "ona", "field", "quist", "umbra", "erra", "lith", "iden", "avo", "sund", "orn", "elis", "una"]
 SECTORS = {
-    "en": (
-        "Logistics|Foods|Energy|Health|Textiles|Insurance|Engineering|Water|Robotics|Travel|Dairy|Paper|Optics|"
-        "Housing|Freight|Media|Metals|Pharma|Airports|Seeds|Credit|Publishing|Tools|Ceramics|Rail|Software"
-    ).split("|"),
-    "es": (
-        "Logística|Alimentación|Energía|Salud|Textil|Seguros|Ingeniería|Aguas|Robótica|Viajes|Lácteos|Papel|Óptica|"
-        "Vivienda|Transportes|Medios|Metales|Farma|Aeropuertos|Semillas|Crédito|Editorial|Herramientas|Cerámica"
-    ).split("|"),
+    "en": ["Logistics", "Foods", "Energy", "Health", "Textiles", "Insurance", "Engineering", "Water", "Robotics", "Travel", "Dairy", "Paper", "Optics", "Housing", "Freight", "Media", "Metals", "Pharma", "Airports", "Seeds", "Credit", "Publishing", "Tools", "Ceramics", "Rail", "Software"],
+    "es": ["Logística", "Alimentación", "Energía", "Salud", "Textil", "Seguros", "Ingeniería", "Aguas", "Robótica", "Viajes", "Lácteos", "Papel", "Óptica", "Vivienda", "Transportes", "Medios", "Metales", "Farma", "Aeropuertos", "Semillas", "Crédito", "Editorial", "Herramientas", "Cerámica"],
 }
 FIRSTS = {
-    "en": (
-        "Amara Bea Callum Dalia Edwin Farah Gideon Hana Ivo Jonas Keiko Leon Maren Nadia Oscar Priya Quentin Rosa "
-        "Stefan Tamsin Umar Vera Wendell Ximena Yusuf Zoe Aaron Brigid Chidi Dorota Elif Fergus Greta Hugo Imani "
-        "Jelena Kofi Lucia Mateo Noor Olga Pavel Ruth Samir Tove Ursula Viktor Wanda Yara Zdenek Anders Bruna "
-        "Cedric Devi Emeka Fiona Goran Helga Ines Jamal Kirsten Lars Mina Niall Oriol Petra Rafael Sunita Tomas"
-    ).split(),
-    "es": (
-        "Adela Bruno Candela Darío Elena Fermín Gloria Hugo Inés Joaquín Leire Martín Nuria Óscar Pilar Quim Rocío "
-        "Saúl Teresa Unai Valeria Ximena Yolanda Álvaro Begoña Clara Daniel Estíbaliz Fátima Gonzalo Irene Jimena "
-        "Lorenzo Marisol Nicolás Olga Pablo Rebeca Sergio Tamara Víctor Aitana Beltrán Carlota Emilio Jordi"
-    ).split(),
+    "en": ["Amara", "Bea", "Callum", "Dalia", "Edwin", "Farah", "Gideon", "Hana", "Ivo", "Jonas", "Keiko", "Leon", "Maren", "Nadia", "Oscar", "Priya", "Quentin", "Rosa", "Stefan", "Tamsin", "Umar", "Vera", "Wendell", "Ximena", "Yusuf", "Zoe", "Aaron", "Brigid", "Chidi", "Dorota", "Elif", "Fergus", "Greta", "Hugo", "Imani", "Jelena", "Kofi", "Lucia", "Mateo", "Noor", "Olga", "Pavel", "Ruth", "Samir", "Tove", "Ursula", "Viktor", "Wanda", "Yara", "Zdenek", "Anders", "Bruna", "Cedric", "Devi", "Emeka", "Fiona", "Goran", "Helga", "Ines", "Jamal", "Kirsten", "Lars", "Mina", "Niall", "Oriol", "Petra", "Rafael", "Sunita", "Tomas"],
+    "es": ["Adela", "Bruno", "Candela", "Darío", "Elena", "Fermín", "Gloria", "Hugo", "Inés", "Joaquín", "Leire", "Martín", "Nuria", "Óscar", "Pilar", "Quim", "Rocío", "Saúl", "Teresa", "Unai", "Valeria", "Ximena", "Yolanda", "Álvaro", "Begoña", "Clara", "Daniel", "Estíbaliz", "Fátima", "Gonzalo", "Irene", "Jimena", "Lorenzo", "Marisol", "Nicolás", "Olga", "Pablo", "Rebeca", "Sergio", "Tamara", "Víctor", "Aitana", "Beltrán", "Carlota", "Emilio", "Jordi"],
 }
 LASTS = {
-    "en": (
-        "Achterberg Bellweather Castellane Drummore Eastlake Farrow Granholt Hollis Iverson Jarrah Kettering Lindqvist "
-        "Marlowe Nakagawa Okonjo Pemberley Quist Rasmusen Sandoval Tremblay Ulvestad Varga Whitlock Yilmaz Zeller "
-        "Abara Brandvold Coria Dhillon Eklund Fontaine Ghosh Haddad Ishida Jensson Kowal Laskaris Mbeki Novotny "
-        "Oyelaran Petrossian Rahimi Soto Takeda Unwin Vasquez Wierzba Yeo Zamora Ashdown Birch Corley Delacroix Engel"
-    ).split(),
-    "es": (
-        "Albarracín Belmonte Cifuentes Dávila Echeverría Ferrándiz Garmendia Herranz Ibarra Jurado Lozano Mediavilla "
-        "Navarrete Olmedo Peñalver Quiroga Robledo Sanchís Tejada Urrutia Valdés Yáñez Zubiri Arriaga Bermejo Carrasco "
-        "Domínguez Espinosa Figueroa Gálvez Hinojosa Izquierdo Llorente Montoya Noguera Ordóñez Pacheco Rincón"
-    ).split(),
+    "en": ["Achterberg", "Bellweather", "Castellane", "Drummore", "Eastlake", "Farrow", "Granholt", "Hollis", "Iverson", "Jarrah", "Kettering", "Lindqvist", "Marlowe", "Nakagawa", "Okonjo", "Pemberley", "Quist", "Rasmusen", "Sandoval", "Tremblay", "Ulvestad", "Varga", "Whitlock", "Yilmaz", "Zeller", "Abara", "Brandvold", "Coria", "Dhillon", "Eklund", "Fontaine", "Ghosh", "Haddad", "Ishida", "Jensson", "Kowal", "Laskaris", "Mbeki", "Novotny", "Oyelaran", "Petrossian", "Rahimi", "Soto", "Takeda", "Unwin", "Vasquez", "Wierzba", "Yeo", "Zamora", "Ashdown", "Birch", "Corley", "Delacroix", "Engel"],
+    "es": ["Albarracín", "Belmonte", "Cifuentes", "Dávila", "Echeverría", "Ferrándiz", "Garmendia", "Herranz", "Ibarra", "Jurado", "Lozano", "Mediavilla", "Navarrete", "Olmedo", "Peñalver", "Quiroga", "Robledo", "Sanchís", "Tejada", "Urrutia", "Valdés", "Yáñez", "Zubiri", "Arriaga", "Bermejo", "Carrasco", "Domínguez", "Espinosa", "Figueroa", "Gálvez", "Hinojosa", "Izquierdo", "Llorente", "Montoya", "Noguera", "Ordóñez", "Pacheco", "Rincón"],
 }
 ROLES = {
-    "en": (
-        "finance manager|accounts payable clerk|head of people|payroll officer|chief financial officer|IT support lead|"
-        "procurement lead|systems administrator|sales director|office manager|legal counsel|managing director|"
-        "data protection officer|project manager|warehouse supervisor|service desk analyst|treasurer|plant engineer"
-    ).split("|"),
-    "es": (
-        "responsable de finanzas|administrativa de proveedores|directora de personas|técnico de nóminas|"
-        "director financiero|responsable de soporte|jefa de compras|administrador de sistemas|directora comercial|"
-        "responsable de oficina|asesora jurídica|director general|delegado de protección de datos|jefe de proyecto|"
-        "encargada de almacén|analista de soporte|tesorera|ingeniera de planta"
-    ).split("|"),
+    "en": ["finance manager", "accounts payable clerk", "head of people", "payroll officer", "chief financial officer", "IT support lead", "procurement lead", "systems administrator", "sales director", "office manager", "legal counsel", "managing director", "data protection officer", "project manager", "warehouse supervisor", "service desk analyst", "treasurer", "plant engineer"],
+    "es": ["responsable de finanzas", "administrativa de proveedores", "directora de personas", "técnico de nóminas", "director financiero", "responsable de soporte", "jefa de compras", "administrador de sistemas", "directora comercial", "responsable de oficina", "asesora jurídica", "director general", "delegado de protección de datos", "jefe de proyecto", "encargada de almacén", "analista de soporte", "tesorera", "ingeniera de planta"],
 }
 PLAIN_LETTERS = str.maketrans("áéíóúñüÁÉÍÓÚÑÜ", "aeiounuAEIOUNU")
 MONTHS = {
-    "en": "January February March April May June July August September October November December".split(),
-    "es": "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre".split(),
+    "en": ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"],
+    "es": ["enero", "febrero", "marzo", "abril", "mayo", "junio", "julio", "agosto", "septiembre", "octubre", "noviembre", "diciembre"],
 }
 DAYS = {
-    "en": "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split(),
-    "es": "lunes martes miércoles jueves viernes sábado domingo".split(),
+    "en": ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"],
+    "es": ["lunes", "martes", "miércoles", "jueves", "viernes", "sábado", "domingo"],
 }
 PUBLIC = ("192.0.2.", "198.51.100.", "203.0.113.")
 EPOCH = datetime(2021, 1, 4)
@@ -161,4 +122,3 @@ def mail_date(when: datetime, zone: str) -> str:
     """RFC 5322, section 3.3; English in any language."""
     day, month = DAYS["en"][when.weekday()][:3], MONTHS["en"][when.month - 1][:3]
     return f"{day}, {when.day:02d} {month} {when.year} {when:%H:%M:%S} {zone}"
-

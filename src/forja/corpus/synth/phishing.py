@@ -13,11 +13,7 @@ from forja.corpus.synth.draft import Draft, read_rules
 from forja.corpus.synth.grammar import Draw, Grammar, between, hexadecimal_digits, pick, sample, shuffled, stream
 from forja.corpus.synth.names import DAYS, MONTHS, company, long_date, mail_date, moment, person, public_address
 
-FACTS = (
-    "company partner me_first me_name me_mail me_role firm sender_name sender_first sender_role true_domain bad_domain bad_host "
-    "link path reply_to amount fee number date deadline hours file docname item project boss_name month year weekday "
-    "slot slot_minutes room city place street share few few_number ext pin technique"
-).split()
+FACTS = ["company", "partner", "me_first", "me_name", "me_mail", "me_role", "firm", "sender_name", "sender_first", "sender_role", "true_domain", "bad_domain", "bad_host", "link", "path", "reply_to", "amount", "fee", "number", "date", "deadline", "hours", "file", "docname", "item", "project", "boss_name", "month", "year", "weekday", "slot", "slot_minutes", "room", "city", "place", "street", "share", "few", "few_number", "ext", "pin", "technique"]
 
 
 @dataclass(frozen=True)
@@ -103,8 +99,10 @@ PLACES = {
     "es": "otro país|Lisboa|Toronto|Nairobi|Osaka|Tallin|Lima",
 }
 FEW = {"en": "two|three|four|five|six", "es": "dos|tres|cuatro|cinco|seis"}
-PROJECTS = "Aurora Basalt Cobalt Delta Ember Falcon Garnet Heron Indigo Juniper Kestrel Lantern Meridian Onyx Quartz".split()
-PATHS = "login verify session secure doc view account/confirm auth portal track pay sso/check signin files/open".split()
+PROJECTS = (
+    ["Aurora", "Basalt", "Cobalt", "Delta", "Ember", "Falcon", "Garnet", "Heron", "Indigo", "Juniper", "Kestrel", "Lantern", "Meridian", "Onyx", "Quartz"]
+)
+PATHS = ["login", "verify", "session", "secure", "doc", "view", "account/confirm", "auth", "portal", "track", "pay", "sso/check", "signin", "files/open"]
 FILES = "{d}.zip|{d}.docm|{d}.xlsm|{d}.html|{d}.iso|{d}.pdf.exe|{d}.one|{d}.7z|{d}.pdf|{d}.lnk|{d}.svg"
 SPOOFED_BOXES = ("postbox.example.com", "freemail.example.net", "inbox.example.org", "mailbox.test", "webpost.invalid")
 
@@ -162,8 +160,10 @@ def occasion(draw: Draw, lang: str) -> Occasion:
     ask = pick(pretext.asks, draw)
     when = moment(draw)
     later = when + timedelta(days=between(2, 20, draw))
-    spoof = pick(("lookalike", "lookalike", "box", "reply-to"), draw) if ask != "reply" else pick(
-        ("lookalike", "box", "reply-to"), draw
+    spoof = (
+        pick(("lookalike", "lookalike", "box", "reply-to"), draw)
+        if ask != "reply"
+        else pick(("lookalike", "box", "reply-to"), draw)
     )
     bad = lookalike(firm.domain, draw)
     if spoof == "box":
@@ -172,7 +172,9 @@ def occasion(draw: Draw, lang: str) -> Occasion:
         bad_mail = sender.mail
     else:
         bad_mail = f"{pick((sender.user, 'no-reply', 'service', 'info'), draw)}@{bad}"
-    host = pick(("", "www.", "portal.", "login.", "docs."), draw) + (bad if draw() < 0.7 else lookalike(firm.domain, draw))
+    host = pick(("", "www.", "portal.", "login.", "docs."), draw) + (
+        bad if draw() < 0.7 else lookalike(firm.domain, draw)
+    )
     path = pick(PATHS, draw)
     month, year, number = pick(MONTHS[lang], draw), str(when.year), str(between(1000, 999999, draw))
     document = pick(DOCUMENTS[lang].split("|"), draw).format(y=year, m=month, n=number)
@@ -226,7 +228,16 @@ def occasion(draw: Draw, lang: str) -> Occasion:
         "technique": DELIVERY[ask][0],
     }
     zone = pick(("+0000", "+0100", "+0200", "-0500"), draw)
-    return Occasion(pretext, facts, ask, mail_date(when, zone), spoof, bad_mail, sender.mail, (public_address(draw), public_address(draw)))
+    return Occasion(
+        pretext,
+        facts,
+        ask,
+        mail_date(when, zone),
+        spoof,
+        bad_mail,
+        sender.mail,
+        (public_address(draw), public_address(draw)),
+    )
 
 
 def phishing(seed: int, number: int, lang: str) -> Draft:
@@ -263,7 +274,9 @@ def _head(case: Occasion, draw: Draw, lang: str, attack: bool) -> str:
     if draw() < 0.15:
         lines.append(f"Message-ID: <{hexadecimal_digits(16, draw)}@{domain}>")
     if draw() < 0.1:
-        lines.insert(0, f"Received: from {pick(('mail', 'mx1', 'smtp', 'out'), draw)}.{domain} ([{case.address[attack]}])")
+        lines.insert(
+            0, f"Received: from {pick(('mail', 'mx1', 'smtp', 'out'), draw)}.{domain} ([{case.address[attack]}])"
+        )
     if attack and case.ask == "attachment" and draw() < 0.8:
         lines.append(f"{'Adjunto' if lang == 'es' else 'Attachment'}: {facts['file']}")
     return "\n".join(lines)
@@ -332,7 +345,9 @@ def _listed(head: str, points: list[str], tail: list[str], draw: Draw) -> str:
     if style < 0.4:
         return "\n".join(["---", head, *(f"- {point}" for point in points), *tail])
     if style < 0.6:
-        return "\n".join(["---", head, *(f"{place}. {capital(point)}." for place, point in enumerate(points, 1)), *tail])
+        return "\n".join(
+            ["---", head, *(f"{place}. {capital(point)}." for place, point in enumerate(points, 1)), *tail]
+        )
     return " ".join([head, "; ".join(points) + ".", *tail])
 
 

@@ -15,11 +15,7 @@ from forja.corpus.synth.draft import Draft, read_rules
 from forja.corpus.synth.grammar import Draw, Grammar, Part, between, expand, pick, sample, stream
 from forja.corpus.synth.names import MONTHS, company, long_date, moment, person
 
-FACTS = (
-    "company topic risk system date next_date month city author role desk code version version_next number rating "
-    "score nist nist_id iso iso_id cis reading ref months days few sample share rank rank_small idle quarter_span "
-    "name_a name_b time_a time_b time_c time_d product flaw effect actor do why check failure"
-).split()
+FACTS = ["company", "topic", "risk", "system", "date", "next_date", "month", "city", "author", "role", "desk", "code", "version", "version_next", "number", "rating", "score", "nist", "nist_id", "iso", "iso_id", "cis", "reading", "ref", "months", "days", "few", "sample", "share", "rank", "rank_small", "idle", "quarter_span", "name_a", "name_b", "time_a", "time_b", "time_c", "time_d", "product", "flaw", "effect", "actor", "do", "why", "check", "failure"]
 FEW = {"en": ("two", "three", "four", "five", "six"), "es": ("dos", "tres", "cuatro", "cinco", "seis")}
 
 
@@ -278,8 +274,10 @@ def runbook(page: Page) -> str:
     first = page.some("response", between(1, 4, page.draw))
     steps = [*first, *page.each("step", between(2, 5, page.draw))]
     mark = int(page.draw() * 3)
-    lines = [(f"{place}. ", f"Step {place}: " if page.lang == "en" else f"Paso {place}: ", "- ")[mark] + line
-             for place, line in enumerate(steps, 1)]
+    lines = [
+        (f"{place}. ", f"Step {place}: " if page.lang == "en" else f"Paso {place}: ", "- ")[mark] + line
+        for place, line in enumerate(steps, 1)
+    ]
     return "\n".join([*head, *lines, "", *page.maybe("review", 0.4)])
 
 
@@ -293,7 +291,9 @@ def advisory(page: Page) -> str:
     first, *rest = page.rules.rules["advisory"].alternatives
     lines = [expand(parts, draw, facts) for parts in (first, *sample(rest, between(3, 6, draw), draw))]
     page.next()
-    return "\n".join([page.write("title_advisory"), "", *lines, *page.maybe("lesson", 0.5), *page.maybe("reference", 0.3)])
+    return "\n".join(
+        [page.write("title_advisory"), "", *lines, *page.maybe("lesson", 0.5), *page.maybe("reference", 0.3)]
+    )
 
 
 def letter(page: Page) -> str:
@@ -351,4 +351,3 @@ def policy(seed: int, number: int, lang: str) -> Draft:
     controls = sorted({demand[key] for demand in page.demands[: page.used] for key in ("nist_id", "iso_id")})
     order = f"{name} / {topic.title} / {page.facts['company']}"
     return Draft(text, "benign", order, {"register": name, "topic": topic.title, "controls": controls})
-

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from forja.corpus.synth.grammar import Draw, between, pick, sample
 from forja.corpus.synth.names import Company, Person, company, moment, person, private_network, public_address
 
-SERVERS = "web app db mail git build file vpn proxy bastion erp crm ldap backup jump api shop wiki mon print".split()
-SERVICES = "deploy backup postgres www-data monitor ansible jenkins nagios svc_sql svc_backup svc_scan".split()
+SERVERS = ["web", "app", "db", "mail", "git", "build", "file", "vpn", "proxy", "bastion", "erp", "crm", "ldap", "backup", "jump", "api", "shop", "wiki", "mon", "print"]
+SERVICES = ["deploy", "backup", "postgres", "www-data", "monitor", "ansible", "jenkins", "nagios", "svc_sql", "svc_backup", "svc_scan"]
 
 
 @dataclass
@@ -52,7 +52,16 @@ def site(draw: Draw) -> Site:
     night = start.replace(hour=between(0, 5, draw)) + timedelta(days=1)
     host, *others = names
     return Site(
-        firm, host, others, people, pick(SERVICES, draw), private_network(draw), outside, public_address(draw), start, night
+        firm,
+        host,
+        others,
+        people,
+        pick(SERVICES, draw),
+        private_network(draw),
+        outside,
+        public_address(draw),
+        start,
+        night,
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import xxhash
 
-LENGTH = 64
+LENGTH = 32
 """Words of a skeleton that are looked at: texts that begin alike and end otherwise are alike."""
 FUNCTION_WORDS = frozenset(
     "a an the this that these those some any no each every all both few more most other another such same own only "
@@ -29,8 +29,7 @@ FUNCTION_WORDS = frozenset(
     "entre hasta desde hacia según contra ante bajo tras durante mediante de en y e o u ni pero sino aunque porque pues si "
     "sí es son era eran fue fueron ser sea sean está están estar ha han hay había haber he hemos debe deben puede pueden "
     "podría tiene tienen no nunca jamás siempre ya también tampoco muy más menos tan tanto todo toda todos todas cada otro "
-    "otra otros otras mismo misma algún alguna ningún ninguna solo sólo así aquí allí ahora antes después luego aún todavía"
-    .split()
+    "otra otros otras mismo misma algún alguna ningún ninguna solo sólo así aquí allí ahora antes después luego aún todavía".split()
 )
 LOG_LINE = re.compile(
     r"[\-*>\s]*(?:\{|type=|\d{4}-\d\d-\d\d|\d\d-[A-Z][a-z]{2}-\d{4}|[A-Z][a-z]{2} +\d+ \d\d:|\d+\.\d+\.\d+\.\d+ |\[?\d{2}/)"
@@ -111,7 +110,7 @@ class Variety:
     near_duplicates: float
 
 
-def variety(texts: Sequence[str]) -> Variety:
+def measure_variety(texts: Sequence[str]) -> Variety:
     """The figures of these samples; raises ValueError where there are none."""
     if not texts:
         raise ValueError("there is nothing to measure")
