@@ -199,6 +199,8 @@ def test_any_bytes_are_a_dump_or_a_clear_error(data: bytes) -> None:
         ("{{unknown|x={{nowrap|a|b}}|y}}Text &amp; &lt;b&gt;&nbsp;x", "Text & <b> x"),
         ("a {{#if: x | yes | no}} {{#invoke:m|f}}{{lc:ABC}}", "a yes abc"),
         ("Foo {{PAGENAME}}", "Foo Title"),
+        ("Land (x {{y}}; {{z}}), {{a}}, {{b}}, c", "Land (x), c"),
+        ("{|\n| colspan=2 {{n/a}} || bgcolor=white | 2\n|}", "N/A | 2"),
     ],
 )
 def test_markup_becomes_what_a_reader_sees(wikitext: str, text: str) -> None:

@@ -59,6 +59,10 @@ CELL_ATTRIBUTES = re.compile(
     border|title|cellpadding|cellspacing|headers)\s*+(?:=\s*+(?:"[^"]*"|'[^']*'|[^\s|"']++)?+)?+\s*+)++(?:\|(?!\|)|$)""",
     re.IGNORECASE | re.VERBOSE,
 )
+# Before a template that is a cell by itself ({{n/a}}), attributes have no bar after them.
+BARE_ATTRIBUTES = re.compile(
+    r"""\s*!?\s*(?:(?:colspan|rowspan|bgcolor|style|class|align|valign|scope)=(?:"[^"]*"|'[^']*'|\w++)\s*+)++\|?"""
+)
 
 LINE_BREAK = re.compile(
     r"<(?:br|hr)\b[^<>]*>|</(?:p|div|blockquote|li|tr|h[1-6]|dd|dt|poem|center|ul|ol|table)\s*>", re.I
@@ -79,6 +83,8 @@ LIST_ITEM = re.compile(r"([*#:;]+)[ \t]*(.*)", re.DOTALL)
 LEFT_OVER = re.compile(r"\{\{|\}\}|\[\[|\]\]|\{\||\|\}")
 EMPTY_BRACKETS = re.compile(r"[ \t]?\([\s,;:–-]*\)|[ \t]?\[[\s,;:]*\]")
 AFTER_BRACKET = re.compile(r"(?<=\()[\s,;:]+(?=\S)")
+BEFORE_BRACKET = re.compile(r"(?<=[^\s,;])[\s,;]++(?=\))")
+COMMAS = re.compile(r",(?:[ \t]*+,)++")
 BEFORE_STOP = re.compile(r"(?<=\S)[ \t]+([,.;:](?:\s|$))")
 BLANKS = re.compile(r"(?<=\S)[ \t]{2,}")
 MANY_LINES = re.compile(r"\n{3,}")
@@ -107,7 +113,8 @@ def wikitext_to_text(wikitext: str, title: str = "") -> str:
     text = _unescape(text)
     text = QUOTES.sub("", MAGIC_WORD.sub("", text)).replace("\xa0", " ")
     text = _lines(LEFT_OVER.sub("", text).replace(BAR, "|").replace(EQUALS, "="))
-    text = BEFORE_STOP.sub(r"\1", AFTER_BRACKET.sub("", EMPTY_BRACKETS.sub("", BLANKS.sub(" ", text))))
+    text = EMPTY_BRACKETS.sub("", COMMAS.sub(",", BLANKS.sub(" ", text)))
+    text = BEFORE_STOP.sub(r"\1", BEFORE_BRACKET.sub("", AFTER_BRACKET.sub("", text)))
     text = KEPT.sub(lambda mark: kept[int(mark[1])], text)
     return MANY_LINES.sub("\n\n", text).strip()
 
@@ -262,7 +269,7 @@ def _table(content: str) -> str:
         cells = []
         for cell in CELL.split(row):
             caption = cell.startswith("+")
-            attribute = CELL_ATTRIBUTES.match(cell, int(caption))
+            attribute = CELL_ATTRIBUTES.match(cell, int(caption)) or BARE_ATTRIBUTES.match(cell)
             cell = cell[attribute.end() if attribute else int(caption) :]
             cell = " ".join(LINE_BREAK.sub(" ", cell).split())
             if cell and caption:
