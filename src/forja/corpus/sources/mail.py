@@ -17,6 +17,8 @@ from email.parser import BytesHeaderParser
 from email.utils import parseaddr, parsedate_to_datetime
 from typing import IO
 
+from forja.corpus.clean import decode
+from forja.corpus.html import html_to_text
 from forja.corpus.sources.record import Record, rejected
 from forja.errors import ForjaError
 from forja.recipe import Source
@@ -153,8 +155,6 @@ class Mail:
             return ""
         text = decode_body(part)
         if kind == "text/html":
-            from forja.corpus.clean import html_to_text
-
             return html_to_text(text)
         return text.replace("\r\n", "\n")
 
@@ -222,8 +222,6 @@ def _decoded(raw: bytes, charset: str | None) -> str:
                 return raw.decode(charset, "replace" if name.startswith(("utf-16", "utf-32")) else "strict")
         except (LookupError, UnicodeError):
             pass
-    from forja.corpus.clean import decode
-
     return decode(raw) or raw.decode("utf-8", "replace")
 
 
