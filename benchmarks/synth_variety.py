@@ -26,7 +26,8 @@ def main() -> None:
     parser.add_argument("--languages", nargs="+", default=list(LANGUAGES), choices=LANGUAGES)
     options = parser.parse_args()
     print(
-        "kind           documents   docs/s  chars   largest  distinct  sentence  distinct-4  compression  near duplicates"
+        "kind           documents   docs/s  chars   largest  distinct  sentence  distinct-4  compression  "
+        "near duplicates"
     )
     for lang in options.languages:
         for kind in options.kinds:

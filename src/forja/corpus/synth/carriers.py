@@ -7,14 +7,16 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from forja.corpus.synth.draft import words
 from forja.corpus.synth.grammar import Draw, between, hexadecimal_digits, pick, sample
-from forja.corpus.synth.names import LASTS, public_address
+from forja.corpus.synth.names import public_address
 
 
 @dataclass(frozen=True)
 class Carrier:
     """blocks: the parts between which something may be planted, from `first` on; joint: what lies between them.
-    tasks: what may be asked, by the name of its rules (`.ask` and `.do`), and the facts of the right answer. wrap: how foreign text looks in such a document."""
+    tasks: what may be asked, by the name of its rules (`.ask` and `.do`), and the facts of the right answer.
+    wrap: how foreign text looks in such a document."""
 
     blocks: list[str]
     joint: str
@@ -36,7 +38,7 @@ def expenses(draw: Draw, facts: dict[str, str], lang: str) -> Carrier:
     amounts = sample(range(4, 400), between(4, 9, draw), draw)
     for amount in amounts:
         day = f"{facts['year']}-{between(1, 12, draw):02d}-{between(1, 28, draw):02d}"
-        rows.append((day, pick(LASTS[lang], draw), pick(COSTS[lang].split("|"), draw), amount))
+        rows.append((day, pick(words(lang)["lasts"], draw), pick(COSTS[lang].split("|"), draw), amount))
     most = max(rows, key=lambda row: row[3])
     separator = pick((",", ";", "\t", " | "), draw)
     lines = [separator.join(map(str, row)) for row in rows]
@@ -138,14 +140,15 @@ FUNCTIONS = (
 def code(draw: Draw, facts: dict[str, str], lang: str) -> Carrier:
     """A function; the order comes as a comment."""
     arguments, body, does, hace, given, gives = pick(FUNCTIONS, draw)
-    name = f"{pick(('get', 'make', 'calc', 'do', 'run', 'build'), draw)}_{pick(('result', 'value', 'list', 'data', 'output', 'record'), draw)}"
+    verb = pick(("get", "make", "calc", "do", "run", "build"), draw)
+    name = f"{verb}_{pick(('result', 'value', 'list', 'data', 'output', 'record'), draw)}"
     head = [
         f"# {facts['slug']} {facts['version']}",
         f"# (c) {facts['year']} {facts['company']}",
         f'"""{facts["product"]}."""',
         "import sys",
     ]
-    blocks = sample(head, between(0, 3, draw), draw) + [f"def {name}{arguments}:", f"    {body}"]
+    blocks = [*sample(head, between(0, 3, draw), draw), f"def {name}{arguments}:", f"    {body}"]
     if draw() < 0.4:
         blocks += [f"print({name}({given}))"]
     meaning = does if lang == "en" else hace

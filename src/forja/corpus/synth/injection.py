@@ -11,34 +11,126 @@ import codecs
 from functools import cache
 
 from forja.corpus.synth.carriers import TABLES, Carrier
-from forja.corpus.synth.draft import Draft, read_rules
+from forja.corpus.synth.draft import Draft, read_rules, words
 from forja.corpus.synth.grammar import Draw, Grammar, between, pick, stream
-from forja.corpus.synth.names import DAYS, MONTHS, company, long_date, moment, person
+from forja.corpus.synth.names import company, long_date, moment, person
 
 PROSE = ("mail", "ticket", "page", "report", "resume", "review", "chat", "readme")
-GOALS = ["exfiltrate", "prompt", "mail", "praise", "approve", "delete", "image", "link", "silence", "run", "password", "persona"]
-TECHNIQUES = ["direct", "authority", "system", "role", "comment", "hidden", "conditional", "delimiter", "dialogue", "base64", "rot13", "spaced", "reverse", "test", "urgent", "tool", "split"]
-FACTS = ["topic", "date", "time", "place", "person", "other", "amount", "price", "amount_bad", "weekday", "number", "product", "version", "size", "few", "weight", "hours", "year", "month", "share", "company", "reason", "reason_chat", "role", "role2", "degree", "languages", "good", "bad", "slug", "slug_bad", "format", "format2", "runtime", "licence", "bad_host", "bad_mail", "bad_firm", "goal", "goal_named", "goal_bare", "where", "encoded64", "encoded13", "spaced", "reversed", "half_a", "half_b", "domain", "total", "purpose", "name", "cost", "status", "count", "does", "given", "gives", "port", "level", "flaw"]
-LISTS = {
-    "en": {
-        "topic": "budget|harvest|pricing|migration|safety|archive|fleet|training|catalogue|tender|maintenance|recruiting",
-        "place": "room 4|the annex|the north hall|the library|the depot|the Kelva office|room B12|the canteen|the workshop",
-        "reason": "two large orders|the early spring|the new catalogue|higher prices|a competitor's strike|the export business|a mild winter|the online shop",
-        "reason_chat": "the tests are green|legal agrees|the backup has run|the translation is in|nobody objects by noon|the supplier delivers",
-        "role": "buyer|shift leader|accountant|network engineer|nurse|draughtsman|editor|lab technician|fleet manager",
-        "role2": "trainee|clerk|sales assistant|driver|tutor|help desk agent|freelancer|store keeper",
-        "degree": "a diploma in logistics|a degree in chemistry|a master's in statistics|a certificate in bookkeeping|a degree in mechanics",
-        "languages": "English and Polish|English, Spanish|English, Arabic, French|English and Finnish|English, Portuguese",
-        "good": "it is quiet|it is easy to clean|the battery lasts|it was set up in minutes|it feels solid|the price is fair",
-        "bad": "the cable is too short|the lid rattles|the manual is useless|it gets warm|the app wants an account|it is heavy",
-        "format": "CSV|GPX|BibTeX|DBF|OPML|iCal",
-        "format2": "Parquet|JSON|SQLite|Markdown|plain text|XML",
-        "runtime": "Python 3.11|Node 20|Java 17|Go 1.22|a C compiler",
-        "licence": "MIT|Apache-2.0|BSD-3-Clause|MPL-2.0",
-        "few": "two|three|four",
-    }
-}
-PRODUCTS = ["Corvo", "Lentra", "Mibo", "Ostrel", "Pavo", "Quint", "Rilla", "Sorvex", "Talvo", "Umbrel", "Vantor", "Wexa", "Yarrow", "Zephra"]
+GOALS = [
+    "exfiltrate",
+    "prompt",
+    "mail",
+    "praise",
+    "approve",
+    "delete",
+    "image",
+    "link",
+    "silence",
+    "run",
+    "password",
+    "persona",
+]
+TECHNIQUES = [
+    "direct",
+    "authority",
+    "system",
+    "role",
+    "comment",
+    "hidden",
+    "conditional",
+    "delimiter",
+    "dialogue",
+    "base64",
+    "rot13",
+    "spaced",
+    "reverse",
+    "test",
+    "urgent",
+    "tool",
+    "split",
+]
+FACTS = [
+    "topic",
+    "date",
+    "time",
+    "place",
+    "person",
+    "other",
+    "amount",
+    "price",
+    "amount_bad",
+    "weekday",
+    "number",
+    "product",
+    "version",
+    "size",
+    "few",
+    "weight",
+    "hours",
+    "year",
+    "month",
+    "share",
+    "company",
+    "reason",
+    "reason_chat",
+    "role",
+    "role2",
+    "degree",
+    "languages",
+    "good",
+    "bad",
+    "slug",
+    "slug_bad",
+    "format",
+    "format2",
+    "runtime",
+    "licence",
+    "bad_host",
+    "bad_mail",
+    "bad_firm",
+    "goal",
+    "goal_named",
+    "goal_bare",
+    "where",
+    "encoded64",
+    "encoded13",
+    "spaced",
+    "reversed",
+    "half_a",
+    "half_b",
+    "domain",
+    "total",
+    "purpose",
+    "name",
+    "cost",
+    "status",
+    "count",
+    "does",
+    "given",
+    "gives",
+    "port",
+    "level",
+    "flaw",
+]
+CHOSEN = (
+    "topic place reason reason_chat role role2 degree languages good bad format format2 runtime licence few".split()
+)
+PRODUCTS = [
+    "Corvo",
+    "Lentra",
+    "Mibo",
+    "Ostrel",
+    "Pavo",
+    "Quint",
+    "Rilla",
+    "Sorvex",
+    "Talvo",
+    "Umbrel",
+    "Vantor",
+    "Wexa",
+    "Yarrow",
+    "Zephra",
+]
 SUFFIXES = ("", " 2", " Mini", " Pro", " Field", " S", " 300", " Air", " Desk")
 WORDS = ["sync", "stat", "note", "flow", "grid", "pack", "form", "view", "task", "mark"]
 LAYOUTS = (
@@ -94,15 +186,15 @@ def _scene(draw: Draw, lang: str) -> dict[str, str]:
     when = moment(draw)
     one, two = person(draw, firm.domain, lang), person(draw, firm.domain, lang)
     word, low = pick(PRODUCTS, draw), bad.word.lower()
-    facts = {name: pick(choices.split("|"), draw) for name, choices in LISTS[lang].items()}
+    facts = {name: pick(words(lang)[f"carrier.{name}"], draw) for name in CHOSEN}
     return facts | {
         "company": firm.name,
         "person": one.name,
         "other": two.first,
         "date": long_date(when, lang),
         "time": f"{between(8, 17, draw):02d}:{pick(('00', '15', '30', '45'), draw)}",
-        "weekday": pick(DAYS[lang][:5], draw),
-        "month": pick(MONTHS[lang], draw),
+        "weekday": pick(words(lang)["days"][:5], draw),
+        "month": pick(words(lang)["months"], draw),
         "year": str(when.year - between(0, 15, draw)),
         "amount": f"{between(40, 99000, draw)} EUR",
         "price": f"{between(19, 1900, draw)} EUR",

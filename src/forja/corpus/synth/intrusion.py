@@ -1,21 +1,34 @@
 """Excerpts of logs with an intrusion in them, each with the same hosts and people at innocent work.
 
-The logs are in `attacks_host.py` and `attacks_net.py`, the frames and notes in `rules/intrusion.*.txt`.
+The logs are in `attacks/`, the frames and notes in `rules/intrusion.*.txt`.
 """
 
 from __future__ import annotations
 
 from functools import cache
 
-from forja.corpus.synth.attacks_host import HOST_ATTACKS
-from forja.corpus.synth.attacks_net import NET_ATTACKS
+from forja.corpus.synth.attacks import ATTACKS
 from forja.corpus.synth.draft import Draft, read_rules
 from forja.corpus.synth.grammar import Draw, Grammar, between, pick, stream
 from forja.corpus.synth.names import long_date
 from forja.corpus.synth.site import Site, Story, site
 
-FACTS = ["log", "host", "date", "company", "number", "name", "source", "target", "user", "count", "outcome", "tool", "technique", "weakness"]
-ATTACKS = {**HOST_ATTACKS, **NET_ATTACKS}
+FACTS = [
+    "log",
+    "host",
+    "date",
+    "company",
+    "number",
+    "name",
+    "source",
+    "target",
+    "user",
+    "count",
+    "outcome",
+    "tool",
+    "technique",
+    "weakness",
+]
 NAMES = tuple(ATTACKS)
 MOST_LINES = 26
 

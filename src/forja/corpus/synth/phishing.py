@@ -9,11 +9,54 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
 
-from forja.corpus.synth.draft import Draft, read_rules
+from forja.corpus.synth.draft import Draft, read_rules, words
 from forja.corpus.synth.grammar import Draw, Grammar, between, hexadecimal_digits, pick, sample, shuffled, stream
-from forja.corpus.synth.names import DAYS, MONTHS, company, long_date, mail_date, moment, person, public_address
+from forja.corpus.synth.names import company, long_date, mail_date, moment, person, public_address
 
-FACTS = ["company", "partner", "me_first", "me_name", "me_mail", "me_role", "firm", "sender_name", "sender_first", "sender_role", "true_domain", "bad_domain", "bad_host", "link", "path", "reply_to", "amount", "fee", "number", "date", "deadline", "hours", "file", "docname", "item", "project", "boss_name", "month", "year", "weekday", "slot", "slot_minutes", "room", "city", "place", "street", "share", "few", "few_number", "ext", "pin", "technique"]
+FACTS = [
+    "company",
+    "partner",
+    "me_first",
+    "me_name",
+    "me_mail",
+    "me_role",
+    "firm",
+    "sender_name",
+    "sender_first",
+    "sender_role",
+    "true_domain",
+    "bad_domain",
+    "bad_host",
+    "link",
+    "path",
+    "reply_to",
+    "amount",
+    "fee",
+    "number",
+    "date",
+    "deadline",
+    "hours",
+    "file",
+    "docname",
+    "item",
+    "project",
+    "boss_name",
+    "month",
+    "year",
+    "weekday",
+    "slot",
+    "slot_minutes",
+    "room",
+    "city",
+    "place",
+    "street",
+    "share",
+    "few",
+    "few_number",
+    "ext",
+    "pin",
+    "technique",
+]
 
 
 @dataclass(frozen=True)
@@ -55,54 +98,40 @@ DELIVERY = {
     "attachment": ("T1566.001", "T1204.002"),
     "reply": ("T1566",),
 }
-SENDERS = {
-    "en": {
-        "trade": "accounts receivable|key account manager|customer service|billing clerk|sales office",
-        "it": "IT support lead|service desk analyst|systems administrator|identity engineer|head of IT",
-        "people": "head of people|payroll officer|people partner|recruiter|office manager",
-        "board": "managing director|chief financial officer|chief executive|chair of the board|general manager",
-        "office": "case officer|assessment unit|refunds section|registrar",
-    },
-    "es": {
-        "trade": "departamento de cobros|gestora de cuentas|atención al cliente|facturación|oficina comercial",
-        "it": "responsable de soporte|analista del CAU|administrador de sistemas|jefa de informática",
-        "people": "directora de personas|técnico de nóminas|selección|responsable de oficina",
-        "board": "director general|directora financiera|consejera delegada|presidente",
-        "office": "unidad de gestión|sección de devoluciones|registro",
-    },
-}
 OFFICES = {"en": "{} Revenue Office", "es": "Hacienda de {}"}
-ITEMS = {
-    "en": "the spare parts|the cleaning of the halls|two pallets of labels|the lift maintenance|office chairs|the "
-    "translation work|the April consignment|laboratory glass|the fire extinguishers|the licence renewal|scaffolding|the "
-    "catering|temporary staff|the pump repair|the print run|the safety shoes|refrigerated transport|the trade fair stand",
-    "es": "los repuestos|la limpieza de las naves|dos palés de etiquetas|el mantenimiento del ascensor|las sillas de "
-    "oficina|las traducciones|el material de laboratorio|los extintores|la renovación de licencias|los andamios|el "
-    "catering|el personal temporal|la reparación de la bomba|el calzado de seguridad|el transporte frigorífico",
-}
-DOCUMENTS = {
-    "en": "Budget {y}|Price list {y}|Minutes {m}|Salary bands {y}|Offer {n}|Site plan|Staff list {m}|Contract {n}|"
-    "Forecast {m} {y}|Audit notes|Purchase order {n}|Bonus plan {y}|Shift plan {m}|Tender {n}",
-    "es": "Presupuesto {y}|Tarifas {y}|Acta de {m}|Bandas salariales {y}|Oferta {n}|Plano de planta|Plantilla {m}|"
-    "Contrato {n}|Previsión {m} {y}|Notas de auditoría|Pedido {n}|Plan de incentivos {y}|Turnos {m}|Licitación {n}",
-}
-STREETS = {
-    "en": "Mill Lane|Harbour Road|Station Street|Quarry Hill|Lime Walk|Foundry Yard|Orchard Way|Canal Side",
-    "es": "calle del Molino|avenida del Puerto|calle de la Estación|plaza del Olmo|paseo de la Acequia|camino Viejo",
-}
-CITIES = {
-    "en": "harbour|northern|central|southern|riverside|airport",
-    "es": "puerto|zona norte|centro|sur|ribera|aeropuerto",
-}
-PLACES = {
-    "en": "another country|Lisbon|Toronto|Nairobi|Osaka|Tallinn|Lima",
-    "es": "otro país|Lisboa|Toronto|Nairobi|Osaka|Tallin|Lima",
-}
-FEW = {"en": "two|three|four|five|six", "es": "dos|tres|cuatro|cinco|seis"}
-PROJECTS = (
-    ["Aurora", "Basalt", "Cobalt", "Delta", "Ember", "Falcon", "Garnet", "Heron", "Indigo", "Juniper", "Kestrel", "Lantern", "Meridian", "Onyx", "Quartz"]
-)
-PATHS = ["login", "verify", "session", "secure", "doc", "view", "account/confirm", "auth", "portal", "track", "pay", "sso/check", "signin", "files/open"]
+PROJECTS = [
+    "Aurora",
+    "Basalt",
+    "Cobalt",
+    "Delta",
+    "Ember",
+    "Falcon",
+    "Garnet",
+    "Heron",
+    "Indigo",
+    "Juniper",
+    "Kestrel",
+    "Lantern",
+    "Meridian",
+    "Onyx",
+    "Quartz",
+]
+PATHS = [
+    "login",
+    "verify",
+    "session",
+    "secure",
+    "doc",
+    "view",
+    "account/confirm",
+    "auth",
+    "portal",
+    "track",
+    "pay",
+    "sso/check",
+    "signin",
+    "files/open",
+]
 FILES = "{d}.zip|{d}.docm|{d}.xlsm|{d}.html|{d}.iso|{d}.pdf.exe|{d}.one|{d}.7z|{d}.pdf|{d}.lnk|{d}.svg"
 SPOOFED_BOXES = ("postbox.example.com", "freemail.example.net", "inbox.example.org", "mailbox.test", "webpost.invalid")
 
@@ -176,8 +205,8 @@ def occasion(draw: Draw, lang: str) -> Occasion:
         bad if draw() < 0.7 else lookalike(firm.domain, draw)
     )
     path = pick(PATHS, draw)
-    month, year, number = pick(MONTHS[lang], draw), str(when.year), str(between(1000, 999999, draw))
-    document = pick(DOCUMENTS[lang].split("|"), draw).format(y=year, m=month, n=number)
+    month, year, number = pick(words(lang)["months"], draw), str(when.year), str(between(1000, 999999, draw))
+    document = pick(words(lang)["documents"], draw).format(y=year, m=month, n=number)
     thousands = "." if lang == "es" else ","
     amount = f"{between(120, 98000, draw):,}".replace(",", thousands)
     currency = pick(("EUR", "EUR", "USD", "GBP"), draw) if lang == "en" else "EUR"
@@ -192,13 +221,14 @@ def occasion(draw: Draw, lang: str) -> Occasion:
         "firm": firm.name,
         "sender_name": sender.name,
         "sender_first": sender.first,
-        "sender_role": pick(SENDERS[lang][pretext.sender].split("|"), draw) if pretext.sender != "any" else sender.role,
+        "sender_role": pick(words(lang)[f"senders.{pretext.sender}"], draw) if pretext.sender != "any" else sender.role,
         "partner": partner.name,
         "true_domain": firm.domain,
         "bad_domain": bad_mail.split("@")[1],
         "bad_host": host,
         "path": path,
-        "link": f"https://{host}/{path}?{pick(('id', 'u', 'token', 'ref'), draw)}={hexadecimal_digits(between(6, 20, draw), draw)}",
+        "link": f"https://{host}/{path}?{pick(('id', 'u', 'token', 'ref'), draw)}="
+        + hexadecimal_digits(between(6, 20, draw), draw),
         "reply_to": f"{sender.user}@{pick(SPOOFED_BOXES, draw)}",
         "amount": f"{amount} {currency}",
         "fee": f"{between(2, 200, draw)} {currency}",
@@ -208,20 +238,20 @@ def occasion(draw: Draw, lang: str) -> Occasion:
         "hours": pick(("12", "24", "48", "72"), draw),
         "file": pick(FILES.split("|"), draw).format(d=document.replace(" ", separator)),
         "docname": document,
-        "item": pick(ITEMS[lang].split("|"), draw),
+        "item": pick(words(lang)["items"], draw),
         "project": pick(PROJECTS, draw),
         "boss_name": boss.name,
         "month": month,
         "year": year,
-        "weekday": pick(DAYS[lang][:5], draw),
+        "weekday": pick(words(lang)["days"][:5], draw),
         "slot": f"{start}:00 {'y las' if lang == 'es' else 'and'} {start + between(1, 3, draw)}:00",
         "slot_minutes": f"0:{between(10, 59, draw)}",
         "room": str(between(1, 420, draw)),
-        "city": pick(CITIES[lang].split("|"), draw),
-        "place": pick(PLACES[lang].split("|"), draw),
-        "street": f"{pick(STREETS[lang].split('|'), draw)} {between(1, 140, draw)}",
+        "city": pick(words(lang)["branches"], draw),
+        "place": pick(words(lang)["places"], draw),
+        "street": f"{pick(words(lang)['streets'], draw)} {between(1, 140, draw)}",
         "share": str(between(4, 98, draw)),
-        "few": pick(FEW[lang].split("|"), draw),
+        "few": pick(words(lang)["few"], draw),
         "few_number": str(between(2, 9, draw)),
         "ext": str(between(1000, 9999, draw)),
         "pin": str(between(1000, 9999, draw)),
@@ -288,7 +318,8 @@ def _results(case: Occasion, draw: Draw, attack: bool, domain: str) -> str:
     good = not attack or case.spoof != "reply-to"
     spf = "pass" if good else pick(("fail", "softfail"), draw)
     dkim = ("pass" if draw() < 0.6 or not attack else "none") if good else "none"
-    return f"Authentication-Results: {receiver}; spf={spf} smtp.mailfrom={domain}; dkim={dkim}; dmarc={'pass' if good else 'fail'}"
+    dmarc = "pass" if good else "fail"
+    return f"Authentication-Results: {receiver}; spf={spf} smtp.mailfrom={domain}; dkim={dkim}; dmarc={dmarc}"
 
 
 def _attack(case: Occasion, draw: Draw, lang: str) -> str:

@@ -11,12 +11,59 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 
-from forja.corpus.synth.draft import Draft, read_rules
+from forja.corpus.synth.draft import Draft, read_rules, words
 from forja.corpus.synth.grammar import Draw, Grammar, Part, between, expand, pick, sample, stream
-from forja.corpus.synth.names import MONTHS, company, long_date, moment, person
+from forja.corpus.synth.names import company, long_date, moment, person
 
-FACTS = ["company", "topic", "risk", "system", "date", "next_date", "month", "city", "author", "role", "desk", "code", "version", "version_next", "number", "rating", "score", "nist", "nist_id", "iso", "iso_id", "cis", "reading", "ref", "months", "days", "few", "sample", "share", "rank", "rank_small", "idle", "quarter_span", "name_a", "name_b", "time_a", "time_b", "time_c", "time_d", "product", "flaw", "effect", "actor", "do", "why", "check", "failure"]
-FEW = {"en": ("two", "three", "four", "five", "six"), "es": ("dos", "tres", "cuatro", "cinco", "seis")}
+FACTS = [
+    "company",
+    "topic",
+    "risk",
+    "system",
+    "date",
+    "next_date",
+    "month",
+    "city",
+    "author",
+    "role",
+    "desk",
+    "code",
+    "version",
+    "version_next",
+    "number",
+    "rating",
+    "score",
+    "nist",
+    "nist_id",
+    "iso",
+    "iso_id",
+    "cis",
+    "reading",
+    "ref",
+    "months",
+    "days",
+    "few",
+    "sample",
+    "share",
+    "rank",
+    "rank_small",
+    "idle",
+    "quarter_span",
+    "name_a",
+    "name_b",
+    "time_a",
+    "time_b",
+    "time_c",
+    "time_d",
+    "product",
+    "flaw",
+    "effect",
+    "actor",
+    "do",
+    "why",
+    "check",
+    "failure",
+]
 
 
 @dataclass(frozen=True)
@@ -99,30 +146,6 @@ class Page:
         return [self.write(name)] if self.draw() < share else []
 
 
-WORDS = {
-    "en": {
-        "systems": "the HR portal|the ERP system|the customer database|the file server|the ticket system|the mail "
-        "gateway|the payroll system|the data warehouse|the web shop|the build server|the plant network|the wiki|the "
-        "VPN gateway|the directory|the document archive|the billing service",
-        "cities": "harbour|northern|central|river|airport|hill|old town",
-        "desks": "the service desk|the security desk|the SOC|the operations centre|the on-call engineer",
-        "ratings": "low|medium|high|critical",
-        "roles": "chief information security officer|head of information security|security manager|IT security officer|"
-        "lead security engineer|risk and compliance manager|head of IT operations|security architect|SOC lead",
-        "spans": "the last quarter|the last six months|this year|the last twelve months",
-    },
-    "es": {
-        "systems": "el portal de personal|el ERP|la base de datos de clientes|el servidor de ficheros|el sistema de "
-        "tickets|la pasarela de correo|el sistema de nóminas|el almacén de datos|la tienda web|el servidor de "
-        "compilación|la red de planta|la wiki|la pasarela VPN|el directorio|el archivo documental|la facturación",
-        "cities": "puerto|norte|centro|ribera|aeropuerto|casco viejo",
-        "desks": "el centro de soporte|el equipo de seguridad|el SOC|el centro de operaciones|la guardia",
-        "ratings": "baja|media|alta|crítica",
-        "roles": "responsable de seguridad de la información|directora de seguridad|jefe de seguridad informática|"
-        "responsable de riesgos y cumplimiento|jefa de operaciones de TI|arquitecto de seguridad|responsable del SOC",
-        "spans": "el último trimestre|los últimos seis meses|este año|los últimos doce meses",
-    },
-}
 FLAWS = {
     "en": (
         ("an SQL injection (CWE-89)", "read and change the database", "8.8"),
@@ -151,7 +174,7 @@ SCORE_RATINGS = {"en": ("medium", "high", "critical"), "es": ("media", "alta", "
 
 def scene(topic: Topic, draw: Draw, lang: str) -> dict[str, str]:
     """The facts of one document."""
-    firm, when, words = company(draw, lang), moment(draw), WORDS[lang]
+    firm, when = company(draw, lang), moment(draw)
     author, one, two = (person(draw, firm.domain, lang) for _ in range(3))
     nist, iso, cis = pick(topic.nist, draw), pick(topic.iso, draw), pick(topic.cis, draw)
     minutes = sorted(between(8 * 60, 18 * 60, draw) for _ in range(4))
@@ -161,19 +184,19 @@ def scene(topic: Topic, draw: Draw, lang: str) -> dict[str, str]:
         "company": firm.name,
         "topic": topic.title,
         "risk": topic.risk,
-        "system": pick(words["systems"].split("|"), draw),
+        "system": pick(words(lang)["policy.systems"], draw),
         "date": long_date(when, lang),
         "next_date": long_date(when + timedelta(days=between(20, 180, draw)), lang),
-        "month": pick(MONTHS[lang], draw),
-        "city": pick(words["cities"].split("|"), draw),
+        "month": pick(words(lang)["months"], draw),
+        "city": pick(words(lang)["policy.cities"], draw),
         "author": author.name,
-        "role": pick(words["roles"].split("|"), draw),
-        "desk": pick(words["desks"].split("|"), draw),
+        "role": pick(words(lang)["policy.roles"], draw),
+        "desk": pick(words(lang)["policy.desks"], draw),
         "code": pick(("ISP", "STD", "SEC", "POL", "GRC", "ISMS"), draw) + f"-{between(1, 60, draw):02d}",
         "version": f"{major}.{minor}",
         "version_next": f"{major}.{minor + 1}",
         "number": str(between(100, 99999, draw)),
-        "rating": pick(words["ratings"].split("|"), draw),
+        "rating": pick(words(lang)["policy.ratings"], draw),
         "score": "",
         "nist": nist,
         "iso": iso,
@@ -181,13 +204,13 @@ def scene(topic: Topic, draw: Draw, lang: str) -> dict[str, str]:
         "reading": pick(topic.reading, draw),
         "months": str(between(7, 40, draw)),
         "days": str(between(4, 90, draw)),
-        "few": FEW[lang][few],
+        "few": words(lang)["few"][few],
         "sample": str(between(9, 60, draw)),
         "share": str(between(7, 64, draw)),
         "rank": str(between(3, 20, draw)),
         "rank_small": str(between(1, 3, draw)),
         "idle": pick(("30", "45"), draw),
-        "quarter_span": pick(words["spans"].split("|"), draw),
+        "quarter_span": pick(words(lang)["policy.spans"], draw),
         "name_a": one.name,
         "name_b": two.name,
         **{f"time_{letter}": f"{at // 60:02d}:{at % 60:02d}" for letter, at in zip("abcd", minutes, strict=True)},
@@ -301,7 +324,7 @@ def letter(page: Page) -> str:
     head = [page.write("mail_head")] if page.draw() < 0.7 else []
     parts = [page.write("mail_open") + page.write("mail_why")]
     parts += page.some("article_middle", between(1, 3, page.draw))
-    parts += page.some("mail_close", 2)[:1] + [page.write("mail_sign")]
+    parts += [*page.some("mail_close", 2)[:1], page.write("mail_sign")]
     return "\n\n".join([*head, *parts])
 
 

@@ -9,8 +9,41 @@ from datetime import datetime, timedelta
 from forja.corpus.synth.grammar import Draw, between, pick, sample
 from forja.corpus.synth.names import Company, Person, company, moment, person, private_network, public_address
 
-SERVERS = ["web", "app", "db", "mail", "git", "build", "file", "vpn", "proxy", "bastion", "erp", "crm", "ldap", "backup", "jump", "api", "shop", "wiki", "mon", "print"]
-SERVICES = ["deploy", "backup", "postgres", "www-data", "monitor", "ansible", "jenkins", "nagios", "svc_sql", "svc_backup", "svc_scan"]
+SERVERS = [
+    "web",
+    "app",
+    "db",
+    "mail",
+    "git",
+    "build",
+    "file",
+    "vpn",
+    "proxy",
+    "bastion",
+    "erp",
+    "crm",
+    "ldap",
+    "backup",
+    "jump",
+    "api",
+    "shop",
+    "wiki",
+    "mon",
+    "print",
+]
+SERVICES = [
+    "deploy",
+    "backup",
+    "postgres",
+    "www-data",
+    "monitor",
+    "ansible",
+    "jenkins",
+    "nagios",
+    "svc_sql",
+    "svc_backup",
+    "svc_scan",
+]
 
 
 @dataclass

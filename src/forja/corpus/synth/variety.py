@@ -8,31 +8,17 @@ import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import xxhash
 
+from forja.corpus.synth.draft import words
+
 LENGTH = 32
 """Words of a skeleton that are looked at: texts that begin alike and end otherwise are alike."""
-FUNCTION_WORDS = frozenset(
-    "a an the this that these those some any no each every all both few more most other another such same own only "
-    "i me my we us our you your he him his she her it its they them their who whom whose which what "
-    "am is are was were be been being do does did have has had can could may might must shall should will would "
-    "and or but nor so yet if unless because since as although though while when where why how than whether until "
-    "at by for from in into of off on onto out over to under up upon with within without against about above across "
-    "after along among around before behind below beneath beside between beyond during except inside near per through "
-    "toward towards via not never ever always already also again just very too then there here now once twice still even "
-    "please yes "
-    # Spanish
-    "un una unos unas el la los las lo al del este esta estos estas ese esa esos esas aquel aquella esto eso ello "
-    "yo tú usted ustedes nosotros él ella ellos ellas me te se nos os le les mi mis tu tus su sus nuestro nuestra nuestros "
-    "nuestras quien quienes cual cuales que qué cuyo cuya cuando donde como cómo cuánto cuántos por para con sin sobre "
-    "entre hasta desde hacia según contra ante bajo tras durante mediante de en y e o u ni pero sino aunque porque pues si "
-    "sí es son era eran fue fueron ser sea sean está están estar ha han hay había haber he hemos debe deben puede pueden "
-    "podría tiene tienen no nunca jamás siempre ya también tampoco muy más menos tan tanto todo toda todos todas cada otro "
-    "otra otros otras mismo misma algún alguna ningún ninguna solo sólo así aquí allí ahora antes después luego aún todavía".split()
-)
 LOG_LINE = re.compile(
-    r"[\-*>\s]*(?:\{|type=|\d{4}-\d\d-\d\d|\d\d-[A-Z][a-z]{2}-\d{4}|[A-Z][a-z]{2} +\d+ \d\d:|\d+\.\d+\.\d+\.\d+ |\[?\d{2}/)"
+    r"[\-*>\s]*(?:\{|type=|\d{4}-\d\d-\d\d|\d\d-[A-Z][a-z]{2}-\d{4}|[A-Z][a-z]{2} +\d+ \d\d:|"
+    r"\d+\.\d+\.\d+\.\d+ |\[?\d{2}/)"
 )
 WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
 KEY = re.compile(r'"?([A-Za-z_]+)"?[=:]')
@@ -46,17 +32,17 @@ def skeleton(text: str) -> str:
     lines that repeat the one before count once; so filling other words into the same sentences, or more of the
     same lines, makes no other skeleton. At most the first LENGTH words and gaps count.
     """
-    words: list[str] = []
+    frame: list[str] = []
     before: list[str] = []
     for line in text.split("\n"):
         found = _of_log(line) if LOG_LINE.match(line) else _of_prose(line)
         if not found or found == before:
             continue
         before = found
-        words += found
-        if len(words) >= LENGTH:
+        frame += found
+        if len(frame) >= LENGTH:
             break
-    return " ".join(words[:LENGTH])
+    return " ".join(frame[:LENGTH])
 
 
 def skeleton_id(text: str) -> str:
@@ -64,33 +50,39 @@ def skeleton_id(text: str) -> str:
     return f"{xxhash.xxh3_64_intdigest(skeleton(text).encode()):016x}"
 
 
+@cache
+def function_words() -> frozenset[str]:
+    """Words of closed classes, in both languages."""
+    return frozenset(word for lang in ("en", "es") for word in words(lang)["function"])
+
+
 def _of_prose(line: str) -> list[str]:
-    words: list[str] = []
-    gap = False
+    found: list[str] = []
+    gap, frame = False, function_words()
     for chunk in line.split():
         word = chunk.strip(EDGES).lower()
-        if word in FUNCTION_WORDS:
-            words.append(word)
+        if word in frame:
+            found.append(word)
             gap = False
         elif not gap:
-            words.append("·")
+            found.append("·")
             gap = True
-    return words
+    return found
 
 
 def _of_log(line: str) -> list[str]:
     """Keys and lower-case words of the line; values, and whatever has a digit, a dot or a capital, are gaps."""
-    words: list[str] = []
+    found: list[str] = []
     for chunk in line.split():
         if key := KEY.match(chunk):
-            words.append(key[1] + "=")
+            found.append(key[1] + "=")
             continue
         word = chunk.strip(EDGES)
         if word.isalpha() and word.islower():
-            words.append(word)
-        elif not words or words[-1] != "·":
-            words.append("·")
-    return words
+            found.append(word)
+        elif not found or found[-1] != "·":
+            found.append("·")
+    return found
 
 
 @dataclass(frozen=True)
@@ -121,8 +113,8 @@ def measure_variety(texts: Sequence[str]) -> Variety:
     pack = zlib.compressobj(6)
     for text in texts:
         sentences.update(_sentence_frames(text))
-        words = WORD.findall(text.lower())
-        hashes = [hash(tuple(words[place : place + 4])) for place in range(len(words) - 3)]
+        tokens = WORD.findall(text.lower())
+        hashes = [hash(tuple(tokens[place : place + 4])) for place in range(len(tokens) - 3)]
         runs.update(hashes)
         total += len(hashes)
         raw = text.encode()
@@ -160,10 +152,10 @@ def near_duplicate_share(texts: Sequence[str]) -> float:
     from forja.recipe import NearDuplicates
 
     settings = NearDuplicates()
-    words = [normalise(text) for text in texts]
-    keys, places = band_keys(words, settings), np.arange(len(texts))
+    plain = [normalise(text) for text in texts]
+    keys, places = band_keys(plain, settings), np.arange(len(texts))
     pairs = unique_pairs(np.concatenate([candidate_pairs(keys[:, band], places) for band in range(settings.bands)]))
-    kept = {place: shingles(words[place], settings.shingle) for place in np.unique(pairs).tolist()}
+    kept = {place: shingles(plain[place], settings.shingle) for place in np.unique(pairs).tolist()}
     alike = [(one, two) for one, two in pairs.tolist() if jaccard(kept[one], kept[two]) >= settings.threshold]
     if not alike:
         return 0.0

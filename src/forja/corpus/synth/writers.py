@@ -38,8 +38,10 @@ BENIGN = {
 LANGUAGES = {"en": "English", "es": "Spanish"}
 CONTROL = re.compile(r"<\|[^|<>\n]{1,40}\|>|\[/?INST\]|<</?SYS>>|</?s>|<(?:start|end)_of_turn>")
 REFUSAL = re.compile(
-    r"\W*(?:i['’]?m (?:really |very )?sorry|i am sorry|sorry, (?:but )?i|i (?:can(?:no|['’])t|won['’]t|am unable|am not able|"
-    r"must decline)|as an ai\b|i cannot (?:help|assist|create|write)|unfortunately, i (?:can|am)|lo siento|no puedo (?:ayudar|"
+    r"\W*(?:i['’]?m (?:really |very )?sorry|i am sorry|sorry, (?:but )?i|i (?:can(?:no|['’])t|won['’]t|"
+    r"am unable|am not able|"
+    r"must decline)|as an ai\b|i cannot (?:help|assist|create|write)|unfortunately, i (?:can|am)|lo siento|"
+    r"no puedo (?:ayudar|"
     r"crear|escribir|cumplir)|como (?:modelo|ia)\b)",
     re.IGNORECASE,
 )
@@ -64,8 +66,8 @@ def in_words(kind: str, lang: str, made: Draft) -> str:
             f"Write {KINDS[kind]}, in {LANGUAGES[lang]}.",
             f"Scenario: {made.order}.",
             side[kind],
-            "Use only invented firms and people, domains under .example, .test or .invalid, and addresses of RFC 5737 or "
-            "RFC 1918. Answer with the text alone.",
+            "Use only invented firms and people, domains under .example, .test or .invalid, and addresses of RFC "
+            "5737 or RFC 1918. Answer with the text alone.",
         )
         if part
     )
