@@ -80,7 +80,7 @@ def test_one_changed_word_in_thirteen_breaks_the_run(built: Decontaminator, item
     assert built.shared(" ".join(run)) is None
 
 
-@given(st.text(max_size=400))
+@given(st.text(st.characters(), max_size=400))
 def test_text_of_another_kind_shares_nothing(built: Decontaminator, text: str) -> None:
     assert built.shared(text) is None
 
@@ -227,6 +227,12 @@ def test_what_is_saved_and_loaded_finds_the_same(tmp_path: Path, built: Decontam
 def test_a_damaged_index_is_an_error(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(ForjaError, match="cannot be read"):
         Decontaminator.load(write(tmp_path, "sets.npz", content))
+
+
+def test_half_a_surrogate_pair_parts_words_and_is_no_obstacle(tmp_path: Path) -> None:
+    words = unique_words(20, "h")
+    path = write(tmp_path, "a.jsonl", json.dumps("\ud800".join(words)))
+    assert Decontaminator.from_files([path], 13).shared(" \udfff".join(words)) is not None
 
 
 def test_no_sets_find_nothing(tmp_path: Path) -> None:

