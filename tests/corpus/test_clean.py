@@ -59,6 +59,62 @@ def test_what_is_no_text_is_known(raw: bytes) -> None:
     assert decode(raw) is None
 
 
+@pytest.mark.parametrize(
+    ("text", "encoding", "declared"),
+    [
+        ("Größe: 5 € – “ja”", "cp1252", "ISO-8859-1"),
+        ("Größe: 5 € – “ja”", "cp1252", "us-ascii"),
+        ("Привет, мир", "koi8-r", "KOI8-R"),
+        ("Привет, мир", "cp1251", " windows-1251 "),
+        ("日本語①髙", "cp932", "Shift_JIS"),
+        ("漢字，𠮷", "gb18030", "gb2312"),
+        ("한글 똠", "cp949", "euc-kr"),
+        ("Ünï\u2014code", "utf-16-le", "utf-16"),
+        ("Ünï\u2014code", "utf-16-be", "utf-16be"),
+    ],
+)
+def test_a_declared_charset_means_what_browsers_take_it_for(text: str, encoding: str, declared: str) -> None:
+    assert decode(text.encode(encoding), declared) == text
+
+
+@pytest.mark.parametrize(
+    "start",
+    ["<meta charset=windows-1251>", "<META http-equiv=Content-Type content='text/html; charset=cp1251'>"],
+)
+def test_a_page_names_its_own_charset(start: str) -> None:
+    page = f"<html><head>{start}</head><p>Шрифт"
+    assert decode(page.encode("cp1251")) == page
+
+
+def test_a_document_names_its_own_charset() -> None:
+    document = "<?xml version='1.0' encoding='iso-8859-2'?><p>Zażółć gęślą jaźń"
+    assert decode(document.encode("iso-8859-2")) == document
+
+
+def test_what_is_utf_8_is_that_whatever_it_is_declared_to_be() -> None:
+    text = "<meta charset=iso-8859-1>Größe, 漢字"
+    for declared in (None, "iso-8859-1", "gb2312", "utf-16", "x-user-defined", "zip_codec", "rot13", "idna", ""):
+        assert decode(text.encode(), declared) == text
+
+
+def test_a_text_cut_in_the_middle_of_a_character_is_still_utf_8() -> None:
+    text = "Größe und Länge, 漢字" * 20
+    assert decode(text.encode()[:-1]) == text[:-1] + "\ufffd"
+
+
+def test_a_wrong_declaration_is_not_believed() -> None:
+    text = "La mañana está fría y el café también. " * 10
+    assert decode(text.encode("cp1252"), "shift_jis") == text
+
+
+@given(
+    st.binary(max_size=300), st.sampled_from([None, "utf-8", "utf-16", "gbk", "iso-8859-1", "iso-2022-jp", "nonsense"])
+)
+def test_any_bytes_are_text_or_none(raw: bytes, declared: str | None) -> None:
+    text = decode(raw, declared)
+    assert text is None or isinstance(text, str)
+
+
 def test_html_keeps_the_article_and_its_code_and_leaves_navigation_out() -> None:
     article = "<p>" + "Buffers overflow when lengths are not checked. " * 10 + "</p>"
     page = (

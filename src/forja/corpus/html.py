@@ -7,13 +7,14 @@ holds is the content, less the parts that are mostly links, and with the lead th
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from html import unescape
 from typing import TypedDict
 
 from forja.corpus.clean import decode
-from forja.corpus.html_blocks import CELLS, PREFORMATTED, Block, Page, parse
+from forja.corpus.html_blocks import CELLS, Block, Page, parse
 from forja.corpus.sources import web_facts
 from forja.corpus.sources.record import Record
 
@@ -31,7 +32,7 @@ DOUBTFUL_LINKED, DOUBTFUL_PROSE = 0.3, 60
 LEAD, LEAD_LINKED = 80, 0.2
 """A lead has at least so many characters, and at most this share of links."""
 SHORT = 250
-"""Characters below which a main content is so short that doubtful words are tried without."""
+"""Characters below which a main content is so short that more is looked for."""
 
 NAMED = re.compile(r"""\b(?:class|id|role|itemprop)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>]+))""", re.IGNORECASE)
 LETTERS = re.compile(r"[a-z]+")
@@ -52,6 +53,7 @@ DOUBTFUL = re.compile(
 BOILERPLATE_TAGS = frozenset({"nav", "footer", "aside"})
 EXEMPT = frozenset({"html", "body", "main", "article", "pre", "table", "thead", "tbody", "tr", "td"})
 """Elements that are not left out for their class: it speaks of the page or of its layout."""
+ARTICLE_BODY = re.compile(r'"articleBody"\s*+:\s*+("(?:[^"\\]++|\\.)*+")', re.DOTALL)
 CONTAINERS = frozenset(["html", "body", "main", "article", "section", "div", "center", "td", "form"])
 ARTICLE_TAGS = frozenset({"article", "main"})
 ARTICLE = re.compile(
@@ -61,6 +63,8 @@ ARTICLE = re.compile(
 )
 GROUPS = frozenset(["div", "section", "header", "footer", "aside", "form", "fieldset", "ul", "ol", "dl", "table"])
 HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
+TITLES = HEADINGS | {"dt", "caption", "summary"}
+"""What may be short and called a header without being boilerplate."""
 LISTS = frozenset({"ul", "ol", "menu", "dir"})
 CELL_TEXT = 200
 """Characters up to which a table's cells stand beside one another on a line."""
@@ -71,11 +75,40 @@ def html_to_text(html: str) -> str:
     list items as lines. Where no part of the page stands out, all its visible text."""
     page = parse(html)
     kept = main_blocks(page)
-    if _size(kept) < SHORT:
-        more = main_blocks(page, doubtful=False)
-        if _size(more) > 2 * _size(kept):
-            kept = more
-    return _written(page, kept or page.blocks)
+    if _size(kept) >= SHORT:
+        return _written(page, kept)
+    return _short(html, page, kept)
+
+
+def _short(html: str, page: Page, kept: list[Block]) -> str:
+    """The text of a page with little content or none, from where the search for it may have gone wrong."""
+    more = main_blocks(page, doubtful=False)
+    if _size(more) > 2 * _size(kept):
+        kept = more
+    kept = kept or page.blocks
+    if _size(kept) >= SHORT:
+        return _written(page, kept)
+    # Pages that a script shows, or makes.
+    unhidden = parse(html, hidden=True)
+    more = main_blocks(unhidden)
+    stated = _stated(html)
+    if len(stated) > max(SHORT, 2 * _size(kept), _size(more)):
+        return stated
+    if _size(more) > max(SHORT, 2 * _size(page.blocks)):
+        return _written(unhidden, more)
+    return _written(page, kept)
+
+
+def _stated(html: str) -> str:
+    """The text that the page states in schema.org's articleBody."""
+    found = ARTICLE_BODY.search(html) if '"articleBody"' in html else None
+    if found is None:
+        return ""
+    try:
+        body = str(json.loads(found.group(1), strict=False))
+    except ValueError:
+        return ""
+    return body if "<" not in body else "\n\n".join(block.text for block in parse(body).blocks)
 
 
 def main_blocks(page: Page, *, doubtful: bool = True) -> list[Block]:
@@ -141,7 +174,7 @@ def _boilerplate(page: Page, sums: _Sums, doubtful: bool) -> bytearray:
         prose = sums.prose[element]
         if sign == 2 or tag in BOILERPLATE_TAGS:
             out[element] = prose < most
-        elif doubtful and (sign or tag == "header"):
+        elif doubtful and (tag == "header" or (sign and not (tag in TITLES and "header" in named))):
             out[element] = prose < DOUBTFUL_PROSE or sums.links[element] > DOUBTFUL_LINKED * size
     return out
 
@@ -197,7 +230,7 @@ def _size(blocks: list[Block]) -> int:
 
 
 def _written(page: Page, blocks: list[Block]) -> str:
-    places = _Places(page)
+    places = _Places(page, blocks)
     parts: list[str] = []
     before: Block | None = None
     for block in blocks:
@@ -222,21 +255,25 @@ CELL_MARK = " | "
 class _Places:
     """Of each element: the list item, the table cell, row and table it is in (0 for none), and how many lists deep."""
 
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: Page, blocks: list[Block]) -> None:
         parents, tags, _, _ = page
         count = len(tags)
         self.parents = parents
-        self.preformatted = bytearray(count)
         self.depth = [0] * count
         self.item, self.cell, self.row, self.table = [0] * count, [0] * count, [0] * count, [0] * count
-        for element in range(1, count):
+        needed = {0}
+        for block in blocks:
+            element = block.node
+            while element not in needed:
+                needed.add(element)
+                element = parents[element]
+        for element in sorted(needed)[1:]:
             parent, tag = parents[element], tags[element]
             self.depth[element] = self.depth[parent] + (tag in LISTS)
             self.item[element] = element if tag == "li" and self.depth[element] else self.item[parent]
             self.cell[element] = element if tag in CELLS else self.cell[parent]
             self.row[element] = element if tag == "tr" else self.row[parent]
             self.table[element] = element if tag == "table" else self.table[parent]
-            self.preformatted[element] = tag in PREFORMATTED or self.preformatted[parent]
 
     def within(self, element: int, outer: int) -> bool:
         while element > outer:
@@ -271,7 +308,7 @@ class PageMetadata(TypedDict):
 HEAD = 1 << 17
 """Characters of a page in which its title and <meta> elements are looked for."""
 TITLE = re.compile(r"<title\b[^>]*+>([^<]{0,2000})", re.IGNORECASE)
-HTML_LANG = re.compile(r"""<html\b[^>]{0,2000}?\blang\s*=\s*["']?([a-zA-Z]{2})(?![a-zA-Z])""", re.IGNORECASE)
+LANG = re.compile(r"""(?<![\w-])(?:xml:)?lang\s*=\s*["']?([a-zA-Z]{2})(?![a-zA-Z])""", re.IGNORECASE)
 META = re.compile(r"<meta\b([^>]{0,2000})", re.IGNORECASE)
 META_NAME = re.compile(r"""\b(?:name|property|itemprop|http-equiv)\s*=\s*["']?([\w:.-]+)""", re.IGNORECASE)
 META_CONTENT = re.compile(r"""\bcontent\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>]+))""", re.IGNORECASE)
@@ -293,7 +330,8 @@ def page_metadata(html: str) -> PageMetadata:
             said.setdefault(name.group(1).lower(), value)
     titled = TITLE.search(head)
     title = " ".join(unescape(said.get("og:title") or (titled.group(1) if titled else "")).split())[:LONGEST_TITLE]
-    lang = HTML_LANG.search(head)
+    at = head.lower().find("<html")
+    lang = LANG.search(head, at, head.find(">", at)) if at >= 0 else None
     language = lang.group(1) if lang else said.get("content-language", said.get("og:locale", ""))[:2]
     dated = next((found for name in PUBLISHED if (found := ISO_DATE.match(said.get(name, "")))), None)
     in_json = None if dated else JSON_DATE.search(html)

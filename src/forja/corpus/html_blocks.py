@@ -23,10 +23,12 @@ TOKEN = re.compile(
 )
 """A tag, comment or declaration, and the text up to the next: (slash, name, attributes, text)."""
 HIDDEN = re.compile(
-    r"""(?:^|\s)hidden(?:[\s=/]|$)|aria-hidden\s*=\s*["']?true|display\s*:\s*none|visibility\s*:\s*hidden""",
-    re.IGNORECASE,
+    r"""aria-hidden\s*=\s*["']?true|\bstyle\s*=[^>]*?(?:display\s*:\s*none|visibility\s*:\s*hidden)""", re.IGNORECASE
 )
+HIDDEN_ATTRIBUTE = re.compile(r"(?:^|\s)hidden(?:[\s=/]|$)", re.IGNORECASE)
+QUOTED = re.compile(r""""[^"]*"|'[^']*'""")
 HREF = re.compile(r"\bhref\s*=", re.IGNORECASE)
+SOFT_HYPHEN = "\xad"
 MAX_DEPTH = 256
 """Open elements remembered; what is nested deeper counts as part of the deepest one."""
 
@@ -87,8 +89,11 @@ class Page(NamedTuple):
     blocks: list[Block]
 
 
-def parse(html: str) -> Page:
-    """The visible text of a page in blocks, with the elements around it. Time and memory: linear in its length."""
+def parse(html: str, *, hidden: bool = False) -> Page:
+    """The visible text of a page in blocks, with the elements around it. Time and memory: linear in its length.
+
+    hidden: whether elements that are hidden until a script shows them are taken for visible.
+    """
     page = Page([0], ["html"], [""], [])
     parents, tags, attributes, blocks = page
     # What is open, outermost first. An inline or unseen element has its parent's index.
@@ -105,6 +110,8 @@ def parse(html: str) -> Page:
         buffer.clear()
         if "&" in text:
             text = unescape(text)
+        if SOFT_HYPHEN in text:
+            text = text.replace(SOFT_HYPHEN, "")
         text = text.strip("\r\n") if preformatted else " ".join(text.split())
         if text and not text.isspace():
             blocks.append(Block(nodes[-1], text, min(links, len(text)), tight))
@@ -152,7 +159,7 @@ def parse(html: str) -> Page:
                     names.append(name)
                     nodes.append(node)
                     if not unseen:
-                        if kind == UNSEEN or _hidden(name, attrs):
+                        if kind == UNSEEN or (not hidden and _hidden(name, attrs)):
                             unseen = depth
                         elif name in PREFORMATTED and not preformatted:
                             preformatted = depth
@@ -176,7 +183,10 @@ def _hidden(name: str, attrs: str) -> bool:
     # Pages hide their body until a script shows it.
     if not attrs or name in ("body", "html"):
         return False
-    return ("hidden" in attrs or "none" in attrs) and HIDDEN.search(attrs) is not None
+    if "hidden" in attrs:
+        # Not as a word in a class, where it is often undone for wider screens.
+        return HIDDEN.search(attrs) is not None or HIDDEN_ATTRIBUTE.search(QUOTED.sub("", attrs)) is not None
+    return "none" in attrs and HIDDEN.search(attrs) is not None
 
 
 def _ended_by(name: str, names: list[str]) -> int:
