@@ -6,7 +6,7 @@ What the rules say is in the kinds' own files; here is only how they are read an
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -69,19 +69,22 @@ Part = str | Fact | Choice
 class Grammar:
     """Rules by name.
 
-    The notation: `@name` begins a rule, and each line after it is an alternative; lines that begin with `#`
-    are comments, `\\n` is a line end. In an alternative `{name}` is a rule or a fact, `{one|two}` either,
-    `{?words}` those words or nothing, and `{^name}` or `{^one|two}` begins with a capital. They nest.
-    Raises ValueError for a name that is neither a rule nor among `facts`, and for brackets that do not close.
+    The notation: `! name name` says which facts there are, `@name` begins a rule, and each line after it is an
+    alternative; lines that begin with `#` are comments, `\\n` is a line end. In an alternative `{name}` is a rule
+    or a fact, `{one|two}` either, `{?words}` those words or nothing, and `{^name}` or `{^one|two}` begins with a
+    capital. They nest.
+    Raises ValueError for a name that is neither a rule nor a fact, and for brackets that do not close.
     """
 
-    def __init__(self, text: str, facts: Collection[str]) -> None:
-        self.facts = frozenset(facts)
+    def __init__(self, text: str) -> None:
+        self.facts: set[str] = set()
         self.rules: dict[str, Choice] = {}
         lines: list[tuple[str, str]] = []
         name = ""
         for line in text.split("\n"):
-            if line.startswith("@"):
+            if line.startswith("! "):
+                self.facts.update(line[2:].split())
+            elif line.startswith("@"):
                 name = line[1:].strip()
                 if name in self.rules:
                     raise ValueError(f"the rule {name} is there twice")
@@ -102,6 +105,10 @@ class Grammar:
         """One alternative of the rule, expanded."""
         rule = self.rules[name].alternatives
         return expand(rule[int(draw() * len(rule))], draw, facts)
+
+    def named(self, prefix: str) -> list[str]:
+        """What follows the prefix in the names of the rules that begin with it, in their order."""
+        return [name.removeprefix(prefix) for name in self.rules if name.startswith(prefix)]
 
     def some(self, name: str, count: int, draw: Draw, facts: Facts) -> list[str]:
         """`count` different alternatives of the rule (all, where it has fewer), expanded, in a drawn order."""

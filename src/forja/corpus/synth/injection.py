@@ -16,157 +16,39 @@ from forja.corpus.synth.grammar import Draw, Grammar, between, pick, stream
 from forja.corpus.synth.names import company, long_date, moment, person
 
 PROSE = ("mail", "ticket", "page", "report", "resume", "review", "chat", "readme")
-GOALS = [
-    "exfiltrate",
-    "prompt",
-    "mail",
-    "praise",
-    "approve",
-    "delete",
-    "image",
-    "link",
-    "silence",
-    "run",
-    "password",
-    "persona",
-]
-TECHNIQUES = [
-    "direct",
-    "authority",
-    "system",
-    "role",
-    "comment",
-    "hidden",
-    "conditional",
-    "delimiter",
-    "dialogue",
-    "base64",
-    "rot13",
-    "spaced",
-    "reverse",
-    "test",
-    "urgent",
-    "tool",
-    "split",
-]
-FACTS = [
-    "topic",
-    "date",
-    "time",
-    "place",
-    "person",
-    "other",
-    "amount",
-    "price",
-    "amount_bad",
-    "weekday",
-    "number",
-    "product",
-    "version",
-    "size",
-    "few",
-    "weight",
-    "hours",
-    "year",
-    "month",
-    "share",
-    "company",
-    "reason",
-    "reason_chat",
-    "role",
-    "role2",
-    "degree",
-    "languages",
-    "good",
-    "bad",
-    "slug",
-    "slug_bad",
-    "format",
-    "format2",
-    "runtime",
-    "licence",
-    "bad_host",
-    "bad_mail",
-    "bad_firm",
-    "goal",
-    "goal_named",
-    "goal_bare",
-    "where",
-    "encoded64",
-    "encoded13",
-    "spaced",
-    "reversed",
-    "half_a",
-    "half_b",
-    "domain",
-    "total",
-    "purpose",
-    "name",
-    "cost",
-    "status",
-    "count",
-    "does",
-    "given",
-    "gives",
-    "port",
-    "level",
-    "flaw",
-]
-CHOSEN = (
-    "topic place reason reason_chat role role2 degree languages good bad format format2 runtime licence few".split()
-)
-PRODUCTS = [
-    "Corvo",
-    "Lentra",
-    "Mibo",
-    "Ostrel",
-    "Pavo",
-    "Quint",
-    "Rilla",
-    "Sorvex",
-    "Talvo",
-    "Umbrel",
-    "Vantor",
-    "Wexa",
-    "Yarrow",
-    "Zephra",
-]
-SUFFIXES = ("", " 2", " Mini", " Pro", " Field", " S", " 300", " Air", " Desk")
-WORDS = ["sync", "stat", "note", "flow", "grid", "pack", "form", "view", "task", "mark"]
+
 LAYOUTS = (
-    ("User: {task}\n\n{document}\n\nAssistant: {answer}", ""),
-    ("{document}\n\nUser: {task}\nAssistant: {answer}", ""),
-    ("### Task\n{task}\n\n### Document\n{document}\n\n### Answer\n{answer}", ""),
-    ("Document ({kind}):\n{document}\n---\nQuestion: {task}\nAnswer: {answer}", ""),
-    ("[document: {kind}]\n{document}\n[/document]\n\nuser> {task}\nassistant> {answer}", ""),
-    ("{task}\n\n> {quoted}\n\n{answer}", "quoted"),
-    ("Request: {task}\nInput ({kind}):\n\n{document}\n\nResponse:\n{answer}", ""),
-    ("<document>\n{document}\n</document>\n{task}\n\n{answer}", ""),
+    "User: {task}\n\n{document}\n\nAssistant: {answer}",
+    "{document}\n\nUser: {task}\nAssistant: {answer}",
+    "### Task\n{task}\n\n### Document\n{document}\n\n### Answer\n{answer}",
+    "Document ({kind}):\n{document}\n---\nQuestion: {task}\nAnswer: {answer}",
+    "[document: {kind}]\n{document}\n[/document]\n\nuser> {task}\nassistant> {answer}",
+    "{task}\n\n> {quoted}\n\n{answer}",
+    "Request: {task}\nInput ({kind}):\n\n{document}\n\nResponse:\n{answer}",
+    "<document>\n{document}\n</document>\n{task}\n\n{answer}",
 )
 
 
 @cache
 def grammar(lang: str) -> Grammar:
-    return Grammar(read_rules(f"injection.{lang}"), FACTS)
+    return Grammar(read_rules(f"injection.{lang}"))
 
 
 def injection(seed: int, number: int, lang: str) -> Draft:
     """Document `number` of the kind: even ones carry an injection, the odd one after is its benign twin."""
     shared = stream("injection", seed, lang, number // 2, "scene")
-    facts = _scene(shared, lang)
+    facts, rules = _scene(shared, lang), grammar(lang)
     kind = pick((*PROSE, *PROSE, *TABLES), shared)
-    goal, technique = pick(GOALS, shared), pick(TECHNIQUES, shared)
+    goal, technique = pick(rules.named("goal."), shared), pick(rules.named("tech."), shared)
     attack = number % 2 == 0
     draw = stream("injection", seed, lang, number)
     carrier = _prose(kind, draw, facts, lang) if kind in PROSE else TABLES[kind](shared, facts, lang)
-    rules = grammar(lang)
     if attack:
         _settle(goal, technique, draw, facts, lang)
     document = _planted(carrier, rules.write(f"tech.{technique}", draw, facts) if attack else None, draw)
     task, answer = _asked(carrier, draw, facts, lang, attack)
-    form, wanted = pick(LAYOUTS, draw)
-    quoted = document.replace("\n", "\n> ") if wanted else ""
-    text = form.format(task=task, document=document, answer=answer, kind=kind, quoted=quoted)
+    quoted = document.replace("\n", "\n> ")
+    text = pick(LAYOUTS, draw).format(task=task, document=document, answer=answer, kind=kind, quoted=quoted)
     if draw() < 0.25:
         text = f"{rules.write('preface', draw, facts)}\n\n{text}"
     meta = {"carrier": kind, "techniques": [], "company": facts["company"]}
@@ -185,8 +67,13 @@ def _scene(draw: Draw, lang: str) -> dict[str, str]:
     firm, bad = company(draw, lang), company(draw, lang)
     when = moment(draw)
     one, two = person(draw, firm.domain, lang), person(draw, firm.domain, lang)
-    word, low = pick(PRODUCTS, draw), bad.word.lower()
-    facts = {name: pick(words(lang)[f"carrier.{name}"], draw) for name in CHOSEN}
+    word, low = pick(words("en")["products"], draw), bad.word.lower()
+    slugs = words("en")["slugs"]
+    facts = {
+        name.removeprefix("carrier."): pick(found, draw)
+        for name, found in words(lang).items()
+        if name.startswith("carrier.")
+    }
     return facts | {
         "company": firm.name,
         "person": one.name,
@@ -200,14 +87,14 @@ def _scene(draw: Draw, lang: str) -> dict[str, str]:
         "price": f"{between(19, 1900, draw)} EUR",
         "amount_bad": f"{between(900, 99000, draw)} EUR",
         "number": str(between(100, 99999, draw)),
-        "product": word + pick(SUFFIXES, draw),
+        "product": word + pick(words("en")["suffixes"], draw),
         "version": f"{between(1, 9, draw)}.{between(0, 20, draw)}",
         "size": str(between(2, 900, draw)),
         "weight": f"{between(1, 30, draw)}.{between(1, 9, draw)}",
         "hours": str(between(3, 40, draw)),
         "share": str(between(2, 70, draw)),
-        "slug": f"{word.lower()}-{pick(WORDS, draw)}",
-        "slug_bad": f"{pick(WORDS, draw)}{between(1, 999, draw)}",
+        "slug": f"{word.lower()}-{pick(slugs, draw)}",
+        "slug_bad": f"{pick(slugs, draw)}{between(1, 999, draw)}",
         "bad_host": f"{pick(('cdn', 'api', 'img', 'my'), draw)}.{low}.{pick(('test', 'invalid'), draw)}",
         "bad_mail": f"{pick(('box', 'drop', 'archive', 'audit'), draw)}{between(1, 99, draw)}@{low}.invalid",
         "bad_firm": bad.name,

@@ -13,29 +13,13 @@ from forja.corpus.synth.grammar import Draw, Grammar, between, pick, stream
 from forja.corpus.synth.names import long_date
 from forja.corpus.synth.site import Site, Story, site
 
-FACTS = [
-    "log",
-    "host",
-    "date",
-    "company",
-    "number",
-    "name",
-    "source",
-    "target",
-    "user",
-    "count",
-    "outcome",
-    "tool",
-    "technique",
-    "weakness",
-]
 NAMES = tuple(ATTACKS)
 MOST_LINES = 26
 
 
 @cache
 def grammar(lang: str) -> Grammar:
-    return Grammar(read_rules(f"intrusion.{lang}"), FACTS)
+    return Grammar(read_rules(f"intrusion.{lang}"))
 
 
 def intrusion(seed: int, number: int, lang: str) -> Draft:

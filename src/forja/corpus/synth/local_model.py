@@ -26,18 +26,19 @@ def model_writer(model: str, *, base_folder: Path, new_tokens: int = NEW_TOKENS)
     local = folder.is_dir()
     if not local and not HUB_NAME.fullmatch(model):
         raise ForjaError(f"there is no folder {model}.", where=WHERE, fix="Give a folder or a name on the hub.")
-    place = str(folder) if local else model
-    loaded: list[Any] = []
+    place, name = (str(folder), folder.name) if local else (model, model)
+    loaded: list[tuple[Any, Any]] = []
 
     def write(orders: Sequence[tuple[str, int]]) -> list[str]:
         if not loaded:
-            loaded.extend(_load(place, local))
+            loaded.append(_load(place, local))
+        tokenizer, network = loaded[0]
         written: list[str] = []
         for start in range(0, len(orders), BATCH):
-            written += _generate(*loaded, orders[start : start + BATCH], new_tokens)
+            written += _generate(tokenizer, network, orders[start : start + BATCH], new_tokens)
         return written
 
-    return Writer(f"model:{folder.name if local else model}", write)
+    return Writer(f"model:{name}", write)
 
 
 def _load(place: str, local: bool) -> tuple[Any, Any]:

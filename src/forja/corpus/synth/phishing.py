@@ -13,51 +13,6 @@ from forja.corpus.synth.draft import Draft, read_rules, words
 from forja.corpus.synth.grammar import Draw, Grammar, between, hexadecimal_digits, pick, sample, shuffled, stream
 from forja.corpus.synth.names import company, long_date, mail_date, moment, person, public_address
 
-FACTS = [
-    "company",
-    "partner",
-    "me_first",
-    "me_name",
-    "me_mail",
-    "me_role",
-    "firm",
-    "sender_name",
-    "sender_first",
-    "sender_role",
-    "true_domain",
-    "bad_domain",
-    "bad_host",
-    "link",
-    "path",
-    "reply_to",
-    "amount",
-    "fee",
-    "number",
-    "date",
-    "deadline",
-    "hours",
-    "file",
-    "docname",
-    "item",
-    "project",
-    "boss_name",
-    "month",
-    "year",
-    "weekday",
-    "slot",
-    "slot_minutes",
-    "room",
-    "city",
-    "place",
-    "street",
-    "share",
-    "few",
-    "few_number",
-    "ext",
-    "pin",
-    "technique",
-]
-
 
 @dataclass(frozen=True)
 class Pretext:
@@ -138,7 +93,7 @@ SPOOFED_BOXES = ("postbox.example.com", "freemail.example.net", "inbox.example.o
 
 @cache
 def grammar(lang: str) -> Grammar:
-    return Grammar(read_rules(f"phishing.{lang}"), FACTS)
+    return Grammar(read_rules(f"phishing.{lang}"))
 
 
 def lookalike(domain: str, draw: Draw) -> str:

@@ -15,56 +15,6 @@ from forja.corpus.synth.draft import Draft, read_rules, words
 from forja.corpus.synth.grammar import Draw, Grammar, Part, between, expand, pick, sample, stream
 from forja.corpus.synth.names import company, long_date, moment, person
 
-FACTS = [
-    "company",
-    "topic",
-    "risk",
-    "system",
-    "date",
-    "next_date",
-    "month",
-    "city",
-    "author",
-    "role",
-    "desk",
-    "code",
-    "version",
-    "version_next",
-    "number",
-    "rating",
-    "score",
-    "nist",
-    "nist_id",
-    "iso",
-    "iso_id",
-    "cis",
-    "reading",
-    "ref",
-    "months",
-    "days",
-    "few",
-    "sample",
-    "share",
-    "rank",
-    "rank_small",
-    "idle",
-    "quarter_span",
-    "name_a",
-    "name_b",
-    "time_a",
-    "time_b",
-    "time_c",
-    "time_d",
-    "product",
-    "flaw",
-    "effect",
-    "actor",
-    "do",
-    "why",
-    "check",
-    "failure",
-]
-
 
 @dataclass(frozen=True)
 class Topic:
@@ -82,11 +32,11 @@ class Topic:
 
 @cache
 def grammar(lang: str) -> Grammar:
-    return Grammar(read_rules(f"policy.{lang}"), FACTS)
+    return Grammar(read_rules(f"policy.{lang}"))
 
 
 @cache
-def topics(lang: str) -> tuple[Topic, ...]:
+def all_topics(lang: str) -> tuple[Topic, ...]:
     read = grammar(lang).read
     found: list[tuple[list[str], list[tuple[tuple[Part, ...], ...]]]] = []
     for line in read_rules(f"policy-topics.{lang}").splitlines():
@@ -95,10 +45,11 @@ def topics(lang: str) -> tuple[Topic, ...]:
             found.append((cells, []))
         elif line.strip() and not line.startswith("#"):
             found[-1][1].append(tuple(read(cell) for cell in cells))
-    return tuple(
-        Topic(head[0], head[5], *(tuple(cell.split("; ")) for cell in head[1:5]), tuple(demands))
-        for head, demands in found
-    )
+    topics = []
+    for (title, *controls, risk), demands in found:
+        nist, iso, cis, reading = (tuple(cell.split("; ")) for cell in controls)
+        topics.append(Topic(title, risk, nist, iso, cis, reading, tuple(demands)))
+    return tuple(topics)
 
 
 class Page:
@@ -367,7 +318,7 @@ REGISTERS: tuple[tuple[str, Callable[[Page], str]], ...] = (
 def policy(seed: int, number: int, lang: str) -> Draft:
     """Document `number` of the kind; it has no twin."""
     draw = stream("policy", seed, lang, number)
-    topic = pick(topics(lang), draw)
+    topic = pick(all_topics(lang), draw)
     name, write = pick(REGISTERS, draw)
     page = Page(topic, draw, lang)
     text = write(page).strip()

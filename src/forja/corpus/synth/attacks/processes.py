@@ -258,7 +258,7 @@ def ransomware(site: Site, draw: Draw, attack: bool) -> Story:
                         host,
                         {
                             "Image": parent,
-                            "TargetFilename": rf"D:\share\{pick(('Q', 'plan', 'staff'), draw)}{between(1, 99, draw)}.xlsx{ending}",
+                            "TargetFilename": rf"D:\share\plan{between(1, 999, draw)}.xlsx{ending}",
                         },
                     ),
                 )

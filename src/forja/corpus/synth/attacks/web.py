@@ -284,16 +284,13 @@ def credential_stuffing(site: Site, draw: Draw, attack: bool) -> Story:
         lines.append((at, jsonl(at, rest)))
         if draw() < 0.25:
             at = clock.after(0.1, 3)
-            other = pick(
-                (
-                    {"event": "cart_add", "sku": between(100, 999, draw)},
-                    {"event": "page_view", "path": "/sale"},
-                    {"event": "cache_miss", "key": f"item:{between(1, 99, draw)}"},
-                    {"event": "checkout", "total": between(9, 400, draw)},
-                ),
-                draw,
+            others: tuple[dict[str, object], ...] = (
+                {"event": "cart_add", "sku": between(100, 999, draw)},
+                {"event": "page_view", "path": "/sale"},
+                {"event": "cache_miss", "key": f"item:{between(1, 99, draw)}"},
+                {"event": "checkout", "total": between(9, 400, draw)},
             )
-            lines.append((at, jsonl(at, {"level": "info", **other})))
+            lines.append((at, jsonl(at, {"level": "info"} | pick(others, draw))))
     if attack and draw() < 0.5:
         at = clock.after(1, 9)
         lines.append((at, jsonl(at, {"level": "warn", "event": "rate_limited", "ip": source, "limit": "30/min"})))
