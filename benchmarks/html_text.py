@@ -5,8 +5,9 @@
 Truth: the 52 pages of Mozilla's Readability with the main content that its authors expect of each. Words are runs of
 letters and digits in lower case; precision and recall are of a page's words as a multiset, F1 is their harmonic
 mean, averaged over pages; pooled figures are of all pages' words together. Pages are split by the hash of their name:
-Forja's rule was tuned on the first half, and on half of trafilatura's own evaluation set, alone. Time is CPU time of one thread, the best of several rounds in which
-all take turns. On pages of other sites and languages, without a truth, the agreement with trafilatura is told.
+Forja's rule was tuned on the first half, and on half of trafilatura's own evaluation set, alone. Time is CPU time of
+one thread, the best of several rounds in which all take turns. On pages of other sites and languages, without a
+truth, the agreement with trafilatura is told.
 """
 
 from __future__ import annotations
