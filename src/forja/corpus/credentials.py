@@ -27,7 +27,8 @@ TOKEN = re.compile(
     r"|gl(?:pat|dt|rt|cbt|ptt|ft|soat|agent|oas)-[A-Za-z0-9_-]{20,255}"
     r"|xox[abeoprs](?:\.xox[bp])?-[A-Za-z0-9-]{10,255}|xapp-[0-9]-[A-Z0-9]+-[0-9]+-[A-Za-z0-9]+"
     r"|(?:sk|rk|pk|whsec)_(?:live_|test_|prod_)?[A-Za-z0-9]{24,255}"  # Stripe
-    r"|sk-(?:ant-|proj-|svcacct-|admin-|or-v1-)?[A-Za-z0-9_-]{20,255}(?<=[0-9A-Z_])"  # OpenAI, Anthropic and kin
+    r"|sk-(?:ant|proj|svcacct|admin|or-v1)-[A-Za-z0-9_-]{20,255}"  # OpenAI, Anthropic and kin
+    r"|sk-(?=[a-z0-9]{0,64}[A-Z])(?=[A-Za-z]{0,64}[0-9])[A-Za-z0-9]{20,255}"
     r"|AIza[A-Za-z0-9_-]{35}|ya29\.[A-Za-z0-9_-]{20,512}|GOCSPX-[A-Za-z0-9_-]{28}"  # Google
     r"|npm_[A-Za-z0-9]{36}|pypi-AgE[A-Za-z0-9_-]{50,512}|rubygems_[a-f0-9]{48}|dckr_pat_[A-Za-z0-9_-]{20,64}"
     r"|hf_[A-Za-z]{34}|dop_v1_[a-f0-9]{64}|shp(?:at|ca|pa|ss)_[A-Fa-f0-9]{32}|lin_api_[A-Za-z0-9]{40}"
@@ -84,8 +85,10 @@ NO_SECRET = re.compile(
     r"string|text|hidden|none|null|nil|true|false|required|optional|undefined|redacted|masked|removed|example|placeholder|"
     r"empty|value|username|type|name|basic|bearer|\d{1,3})\Z"
 )
+# Templates, variables, attributes of program code, and placeholders.
 NAMES_A_VALUE = re.compile(
-    r"[${%<>\[(]|^(?:os|process|env|self|this|config|settings|request|req|args?|params?|data|user|options)[.\[_]|\.(?:get|env|value|text|password)\b"
+    r"\$[{(]|\{\{|%[({]|<[\w .-]+>|\A[$%][\w.]*%?\Z|\A%[a-z]\b|\A\[.*\]\Z|\A[a-z]{2,12}\.[A-Za-z]|"
+    r"\A(?:self|process|env|config|settings|request|args?|params?|options)[.\[_]"
 )
 
 
@@ -177,8 +180,15 @@ def _assigned(text: str) -> Iterator[Span]:
         if not password and not name.endswith(KEYS):
             continue
         value = VALUE.match(text, place + 1)
-        if value and _is_secret(value[value.lastgroup or 0], value.lastgroup != "bare", password):
-            yield _secret(value.start(value.lastgroup or 0), value.end(value.lastgroup or 0))
+        group = value.lastgroup if value else None
+        if (
+            value is None
+            or group is None
+            or (group == "bare" and text[value.end() : value.end() + 1] in ("(", "[", "{"))
+        ):
+            continue
+        if _is_secret(value[group], group != "bare", password):
+            yield _secret(value.start(group), value.end(group))
 
 
 def _is_secret(value: str, quoted: bool, password: bool) -> bool:

@@ -104,17 +104,20 @@ def apply_indicators(text: str, policy: Policy) -> tuple[str, Counter[str]]:
     if policy == "keep":
         return text, Counter()
 
-    def find(part: str) -> list[Span]:
-        spans = [*_urls(part), *_names(part), *find_addresses(part)]
-        if policy == "mask":
-            return [*spans, *_hashes(part)]
-        changed = [
-            span._replace(replacement=_defanged(part[span.start : span.end], span.kind)) for span in settled(spans)
-        ]
-        return [span for span in changed if span.replacement != part[span.start : span.end]]
-
-    changed, made = rewrite(text, find)
+    changed, made = rewrite(text, lambda part: find_indicators(part, policy))
     return changed, Counter(found.kind for found in made)
+
+
+def find_indicators(text: str, policy: Policy) -> list[Span]:
+    """What the policy changes in text, as spans that may overlap where it masks."""
+    if policy == "keep":
+        return []
+    spans = [*_urls(text), *_names(text), *find_addresses(text)]
+    if policy == "mask":
+        return [*spans, *_hashes(text)]
+    # What stands in a URL is left to it, though the URL be defanged already.
+    changed = [span._replace(replacement=_defanged(text[span.start : span.end], span.kind)) for span in settled(spans)]
+    return [span for span in changed if span.replacement != text[span.start : span.end]]
 
 
 def find_addresses(text: str) -> list[Span]:

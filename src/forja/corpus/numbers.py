@@ -211,18 +211,18 @@ def _n(*groups: int, by: str = " ") -> str:
 
 
 ID = "national_id"
+INTERNATIONAL = r"\+\(?0{1,4}\)?[ .\-/]?(?:\(0{1,5}\)[ .\-/]?)?0{1,5}"
 FORMS = (
-    Form(
-        "phone",
-        re.compile(r"^\+\(?0{1,4}\)?[ .\-/]?(?:\(0{1,5}\)[ .\-/]?)?0{1,5}(?:[ .\-/]?0{2,5}){1,5}(?![0Aa])"),
-        phone_holds,
-        None,
+    # One more group each: of those that hold the longest is taken.
+    *(
+        Form("phone", re.compile(rf"^{INTERNATIONAL}(?:[ .\-/]?0{{2,5}}){{{groups}}}(?![0Aa])"), phone_holds, None)
+        for groups in range(1, 6)
     ),
     _form("phone", r"(?:\+?0[ .-])?\(000\)[ ]?000[ .-]0000", _area_holds),
     _form("phone", r"(?:\+?0-)?000-000-0000", _nanp_holds),
     _form(
         "phone",
-        r"(?:0-)?000[ .-]000[ .-]0000|\(?0{2,6}\)?[ ]?[ /-]0{2,8}(?:[ -]0{2,8}){0,4}|0{2,4}(?:.0{2,4}){2,4}|0{9,12}",
+        r"(?:0-)?000[ .-]000[ .-]0000|\(?0{2,6}\)?[ ]?[ /-]0{1,8}(?:[ -]0{1,8}){0,4}|0{2,4}(?:.0{2,4}){2,4}|0{9,12}",
         _national_holds,
         PHONE_CUE,
     ),

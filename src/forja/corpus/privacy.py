@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from forja.corpus.credentials import find_secrets
-from forja.corpus.indicators import find_addresses
+from forja.corpus.indicators import find_addresses, find_indicators
 from forja.corpus.numbers import find_numbers
 from forja.corpus.spans import Span, rewrite
 from forja.recipe import Privacy
@@ -40,7 +40,7 @@ class Masked:
 
 
 def mask(text: str, settings: Privacy) -> Masked:
-    """Replace what the settings name. Masking what was masked changes nothing."""
+    """Replace what the settings name, the indicators' policy with it. Masking what was masked changes nothing."""
 
     def find(part: str) -> list[Span]:
         # Each looks for what is rare and all that it needs, and reads on only there.
@@ -51,6 +51,8 @@ def mask(text: str, settings: Privacy) -> Masked:
             spans += _emails(part)
         if settings.ip:
             spans += find_addresses(part)
+        if settings.indicators != "keep":
+            spans += find_indicators(part, settings.indicators)
         return spans
 
     masked, made = rewrite(text, find)
