@@ -71,7 +71,7 @@ def _generate(tokenizer: Any, model: Any, orders: Sequence[tuple[str, int]], new
     def gumbel(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # scores: (rows, vocabulary)
         rows = [torch.rand(scores.shape[1], generator=own) for own in generators]
         uniform = torch.stack(rows).clamp_min(1e-20).to(scores.device)
-        return scores.float() - torch.log(-torch.log(uniform).clamp_min(1e-20))
+        return scores.float() - torch.log((-torch.log(uniform)).clamp_min(1e-20))
 
     prompts = [_prompt(tokenizer, order) for order, _ in orders]
     longest = getattr(model.config, "max_position_embeddings", None) or 2**20
