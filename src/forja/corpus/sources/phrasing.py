@@ -13,6 +13,7 @@ BLOCKS = {"br", "div", "li", "ol", "p", "pre", "table", "td", "th", "tr", "ul", 
 CITATION = re.compile(r"\s?\(Citation:[^()]*(?:\([^()]*\)[^()]*)*\)")
 LINK = re.compile(r"(?<!\\)\[([^\[\]]{1,300})\]\((?:https?://|/)[^()\s]{1,600}(?:\([^()\s]*\)[^()\s]*)?\)")
 BLANKS = re.compile(r"[ \t\u00a0]+")
+INNER_LINE = re.compile(r"\n(?=[^\n])")
 MANY_LINES = re.compile(r"\n{3,}")
 LONG_REFERENCE = re.compile(r"&#[xX]?[0-9a-fA-F]{9,}")
 LANGUAGE = re.compile(r"([a-zA-Z]{2})(?:$|[-_])")
@@ -68,7 +69,7 @@ def sentence(text: str) -> str:
 
 def bullets(items: Iterable[str]) -> str:
     """One line for each item; further paragraphs of an item are indented under it."""
-    return "\n".join("- " + item.strip().replace("\n", "\n  ") for item in items if item.strip())
+    return "\n".join("- " + INNER_LINE.sub("\n  ", item.strip()) for item in items if item.strip())
 
 
 def section(title: str, body: str) -> str:
@@ -87,12 +88,22 @@ def first_upper(text: str) -> str:
 
 
 def paragraphs(text: str) -> str:
-    """Blanks within lines joined, lines trimmed, and never two empty lines; text in ``` fences is left as it is."""
+    """Blanks within lines joined, lines trimmed but for list items, and never two empty lines; text in ``` fences is
+    left as it is."""
     pieces = text.replace("\r\n", "\n").split("```")
     for number in range(0, len(pieces), 2):
-        lines = (BLANKS.sub(" ", line).strip() for line in pieces[number].split("\n"))
-        pieces[number] = MANY_LINES.sub("\n\n", "\n".join(lines))
+        lines = "\n".join(_trimmed(line) for line in pieces[number].split("\n"))
+        pieces[number] = MANY_LINES.sub("\n\n", lines)
     return "```".join(pieces).strip()
+
+
+def _trimmed(line: str) -> str:
+    words = BLANKS.sub(" ", line).strip()
+    if words[:2] in ("- ", "* ") and line[0] in " \t":
+        # The depth of a list's item.
+        depth = line[: len(line) - len(line.lstrip())].replace("\t", "  ")
+        return " " * min(len(depth), 12) + words
+    return words
 
 
 def from_markdown(text: str) -> str:
