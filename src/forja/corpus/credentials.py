@@ -93,8 +93,8 @@ NAMES_A_VALUE = re.compile(
 
 
 def find_secrets(text: str) -> list[Span]:
-    """Secrets in text, as spans that may overlap."""
-    spans = [*_private_keys(text), *_tokens(text), *_url_passwords(text), *_assigned(text)]
+    """Secrets in text but private keys, as spans that may overlap. None goes past its line."""
+    spans = [*_tokens(text), *_url_passwords(text), *_assigned(text)]
     place = text.find(SLACK_HOOK)
     while place >= 0:
         tail = HOOK_TAIL.match(text, place + len(SLACK_HOOK))
@@ -110,8 +110,9 @@ def _secret(start: int, end: int) -> Span:
     return Span(start, end, "secret", "<secret>")
 
 
-def _private_keys(text: str) -> Iterator[Span]:
+def find_private_keys(text: str) -> list[Span]:
     """PEM (RFC 7468), OpenSSH and PGP: to the last line, or where that is cut off, as far as it looks like a key."""
+    spans: list[Span] = []
     place = text.find(KEY_BEGIN)
     while place >= 0:
         head = KEY_HEAD.match(text, place)
@@ -122,8 +123,9 @@ def _private_keys(text: str) -> Iterator[Span]:
         end = KEY_END.match(text, last) if last >= 0 else None
         lines = None if end else KEY_LINES.match(text, head.end())
         if end or lines:
-            yield _secret(place, (end or lines).end())  # type: ignore[union-attr]  # one of them is there
+            spans.append(_secret(place, (end or lines).end()))  # type: ignore[union-attr]  # one of them is there
         place = text.find(KEY_BEGIN, head.end())
+    return spans
 
 
 def _tokens(text: str) -> Iterator[Span]:

@@ -29,7 +29,7 @@ ADDRESS_WORDS = frozenset(_ADDRESS_WORDS.split())
 """Words before four numbers that are an address."""
 _VERSION_BEFORE = """
 v ver vers version versions rev build update patch before prior through including than until since pack section sec sec.
-figure chapter table and or
+figure chapter table
 """
 VERSION_BEFORE = frozenset(_VERSION_BEFORE.split())
 """Words before four numbers that are a version, or a section's number."""

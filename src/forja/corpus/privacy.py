@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from forja.corpus.credentials import find_secrets
+from forja.corpus.credentials import find_private_keys, find_secrets
 from forja.corpus.indicators import find_addresses, find_indicators
 from forja.corpus.numbers import find_numbers
 from forja.corpus.spans import Span, rewrite
@@ -55,9 +55,11 @@ def mask(text: str, settings: Privacy) -> Masked:
             spans += find_indicators(part, settings.indicators)
         return spans
 
+    # Private keys go first, as they alone have many lines, which nothing inside them may cut.
+    text, keys = rewrite(text, find_private_keys) if settings.secret else (text, [])
     masked, made = rewrite(text, find)
     people = dict.fromkeys(found.original.lower() for found in made if found.kind == "email")
-    return Masked(masked, Counter(found.kind for found in made), tuple(people))
+    return Masked(masked, Counter(found.kind for found in keys + made), tuple(people))
 
 
 def subject_key(person: str, key: bytes) -> str:

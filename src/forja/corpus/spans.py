@@ -44,7 +44,7 @@ def rewrite(text: str, find: Find) -> tuple[str, list[Replaced]]:
     """The text with what `find` finds replaced, over and over until it finds no more.
 
     A replacement changes what stands beside it, so that a second look may find more, or a placeholder may be taken
-    for a word. As no finder looks past the line it is in (but for what begins in it), only the lines that changed
+    for a word. As no finder but that of private keys looks past a line, only the lines that changed
     are looked at again. `find` must replace by something shorter than what it found, or that it finds no more.
     """
     spans = settled(find(text))
