@@ -6,6 +6,7 @@ Where in the unpacked bytes the records are is `warc.py`'s affair.
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
@@ -28,7 +29,7 @@ MAX_DICTIONARY = 16 << 20
 
 
 Edge = Literal["edge"]
-"""What stands in the stream before the bytes of a member that begins with a record."""
+"""Stands in the stream where a member begins with a record, or before damage at the beginning of one."""
 
 
 @dataclass(frozen=True)
@@ -114,18 +115,36 @@ class Codec:
 
 def codec_of(head: bytes) -> Codec | None:
     """How a file is packed, by how it begins; a damaged beginning is forgiven where more of it tells."""
-    if head.startswith(MAGIC) or not head:
+    if not head:
         return None
-    if _is_skippable(head) or head.startswith(_Zstd.magic):
+    if _is_skippable(head):
         return Codec(_Zstd)
-    if head.startswith(_Gzip.magic):
-        return Codec(_Gzip)
-    if MAGIC in head:
+    kinds: tuple[type[_Gzip] | type[_Zstd], ...] = (_Gzip, _Zstd)
+    for kind in kinds:
+        if head.startswith(kind.magic) and _opens_record(head, Codec(kind)) is not False:
+            return Codec(kind)
+    for kind in kinds:
+        for found in re.finditer(re.escape(kind.magic), head):
+            if _opens_record(head[found.start() :], Codec(kind)):
+                return Codec(kind)
+    if b"WARC/1." in head or b"WARC/0." in head:
         return None
-    for kind in (_Gzip, _Zstd):
+    for kind in kinds:
         if kind.magic in head:
             return Codec(kind)
     raise ForjaError("this is not a WARC file: it begins neither with a record nor as gzip or Zstandard.")
+
+
+def _opens_record(packed: bytes, codec: Codec) -> bool | None:
+    """Whether a packed member that begins with a record stands here; None where these bytes are too few to tell."""
+    unpacker, unpacked, at = codec.begin(), b"", 0
+    try:
+        while at < len(packed) and len(unpacked) < len(MAGIC) and not unpacker.ended:
+            out, used = unpacker.step(packed[at : at + 512])
+            unpacked, at = unpacked + out, at + used
+    except (zlib.error, zstandard.ZstdError):
+        return False
+    return unpacked.startswith(MAGIC) if len(unpacked) >= len(MAGIC) or unpacker.ended else None
 
 
 def _is_skippable(head: bytes) -> bool:
@@ -152,12 +171,14 @@ def unpack(file: IO[bytes], head: bytes, codec: Codec) -> Iterator[bytes | Edge 
                 yield fault
                 packed.find_member(codec)
         else:
+            yield "edge"
             yield Fault("damaged", "bytes between the packed members are none")
             packed.find_member(codec)
 
 
 def _with_edge(begin: bytes, told: bool) -> Iterator[bytes | Edge]:
-    if not told and begin.startswith(MAGIC):
+    """The first bytes of a member, or nothing where it is damaged before them: then what came before is whole."""
+    if not told and (begin.startswith(MAGIC) or not begin):
         yield "edge"
     yield begin
 
@@ -236,19 +257,9 @@ class _Packed:
                     return
                 continue
             self._at = self._start = found
-            if self._begins_record(codec):
+            if _opens_record(self.peek(TRIAL), codec):
                 return
             self._at = self._start = self._at + 1
-
-    def _begins_record(self, codec: Codec) -> bool:
-        packed, unpacker, unpacked, at = self.peek(TRIAL), codec.begin(), b"", 0
-        try:
-            while at < len(packed) and len(unpacked) < len(MAGIC) and not unpacker.ended:
-                out, used = unpacker.step(packed[at : at + 512])
-                unpacked, at = unpacked + out, at + used
-        except (zlib.error, zstandard.ZstdError):
-            return False
-        return unpacked.startswith(MAGIC)
 
     def _more(self) -> bool:
         more = self._file.read(PIECE)

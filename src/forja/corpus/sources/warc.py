@@ -16,7 +16,7 @@ from forja.errors import ForjaError
 
 MAX_HEADER = 1 << 16
 HEADER_END = re.compile(rb"\n\r?\n")
-NEXT_RECORD = re.compile(rb"\nWARC/[01]\.\d+\r?\n[A-Za-z-]+:")
+NEXT_RECORD = re.compile(rb"WARC/[01]\.\d\r?\n(?:WARC-|Content-)")
 CONTENT_LENGTH = re.compile(rb"^content-length:[ \t]*(\d{1,18})[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
 NEAR = 8
 """Bytes after a record in which the next one is looked for though something is wrong between them."""
@@ -71,6 +71,9 @@ def _frame(stream: _Stream, first: bool, max_bytes: int) -> Frame | Fault:
     size = stream.header_size()
     if size is None:
         return stream.broken(len(MAGIC), first, b"", "its header does not end", short=True)
+    next_one = NEXT_RECORD.search(stream.peek(size), 1)
+    if next_one:
+        return stream.broken(next_one.start(), first, b"", "its header is cut")
     header = stream.take(size)
     said = CONTENT_LENGTH.search(header)
     if said is None:
@@ -117,8 +120,11 @@ class _Stream:
                 self.barrier = event or "end"
         return len(self._data) - self._at >= count
 
+    def peek(self, count: int) -> bytes:
+        return bytes(memoryview(self._data)[self._at : self._at + count])
+
     def take(self, count: int) -> bytes:
-        taken = bytes(memoryview(self._data)[self._at : self._at + count])
+        taken = self.peek(count)
         self._at += count
         return taken
 
@@ -148,7 +154,7 @@ class _Stream:
                 # What follows the magic may not have come yet: a beginning of it at the end of the data is kept.
                 whole = self.have(MAX_HEADER)
                 found = NEXT_RECORD.search(self._data, self._at)
-                to = found.start() + 1 if found else len(self._data) - (128 if whole else 0)
+                to = found.start() if found else len(self._data) - (128 if whole else 0)
                 passed += to - self._at
                 self._at = to
         return passed
