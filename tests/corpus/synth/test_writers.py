@@ -20,9 +20,6 @@ from forja.recipe import SynthSection
 
 KEY = "sk-test-9b7c1d"
 GOOD = "Dear all, from Monday on we lock our screens when we leave: an open session is a signed cheque. Thank you. " * 2
-    "Dear all, from Monday on we lock our screens whenever we leave the desk, because an open session is a signed cheque. "
-    * 2
-)
 
 
 class Endpoint(ThreadingHTTPServer):
