@@ -225,6 +225,6 @@ def steps_of(flow: str) -> list[dict[str, Any]] | str:
             said_of, *tables = TECHNIQUES.split(about)
             techniques = [_prose(row) for table in tables for row in ROW.split(table)[1:]]
             # The name's own colon ends it.
-            description = f"{said(name).rstrip(':').rstrip()}: {_prose(said_of)}"
+            description = f"{said(name).rstrip(': .')}: {_prose(said_of)}"
             steps.append({"Phase": phase, "Description": description, "Technique": techniques})
     return steps or flow
