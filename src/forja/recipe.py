@@ -64,6 +64,18 @@ class SynthSection(Section):
     key_variable: str = Field("OPENAI_API_KEY", description="The environment variable that holds the endpoint's key.")
 
 
+class QualitySection(Section):
+    """Language identification and the published quality rules; each rejection names its rule and value."""
+
+    identify_language: bool = Field(True, description="Tell the language of documents that state none.")
+    gopher_quality: bool = Field(False, description="Rae et al. 2021, table A1: length, symbols, bullets, stop words.")
+    gopher_repetition: bool = Field(
+        False, description="Rae et al. 2021, table A1: repeated lines, paragraphs, n-grams."
+    )
+    c4: bool = Field(False, description="Raffel et al. 2020, section 2.2: sentences, lorem ipsum, braces, bad lines.")
+    fineweb: bool = Field(False, description="Penedo et al. 2024, section 3.6: line punctuation, short lines, repeats.")
+
+
 class Source(Section):
     """Where documents come from. Give one of `path`, `url`, `dataset` or `crawl`, or a kind that needs none."""
 
@@ -109,6 +121,9 @@ class Source(Section):
     )
     refresh_days: float = Field(7.0, ge=0, description="Days after which an address is asked whether it changed.")
     synth: SynthSection | None = Field(None, description="What a `synth` source makes.")
+    quality: QualitySection | None = Field(
+        None, description="This source's own rules, in place of corpus.quality: the published ones are made for web prose."
+    )
     weight: float = Field(
         1.0,
         ge=0,
@@ -167,18 +182,6 @@ class Privacy(Section):
     )
 
 
-class QualitySection(Section):
-    """Language identification and the published quality rules; each rejection names its rule and value."""
-
-    identify_language: bool = Field(True, description="Tell the language of documents that state none.")
-    gopher_quality: bool = Field(False, description="Rae et al. 2021, table A1: length, symbols, bullets, stop words.")
-    gopher_repetition: bool = Field(
-        False, description="Rae et al. 2021, table A1: repeated lines, paragraphs, n-grams."
-    )
-    c4: bool = Field(False, description="Raffel et al. 2020, section 2.2: sentences, lorem ipsum, braces, bad lines.")
-    fineweb: bool = Field(False, description="Penedo et al. 2024, section 3.6: line punctuation, short lines, repeats.")
-
-
 class DecontaminationSection(Section):
     """Documents that share runs of tokens with an evaluation set are left out (Brown et al. 2020, appendix C)."""
 
@@ -189,7 +192,7 @@ class DecontaminationSection(Section):
 class ScreenSection(Section):
     """Poison screening: what is flagged is quarantined with its evidence, or only reported."""
 
-    action: Literal["quarantine", "report", "off"] = Field(
+    action: Literal["quarantine", "report", "none"] = Field(
         "quarantine", description="Leave flagged documents out, keep them and say so, or do not look."
     )
     triggers: bool = Field(True, description="Rare n-grams shared by documents with an anomalous continuation.")

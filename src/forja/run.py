@@ -26,6 +26,12 @@ def runs_folder() -> Path:
     return Path(os.environ.get("FORJA_RUNS") or "runs").expanduser()
 
 
+def cache_folder(name: str | None, base_folder: Path) -> Path:
+    """Where downloads are kept: the recipe's folder, the one FORJA_CACHE names, or ~/.cache/forja."""
+    place = name or os.environ.get("FORJA_CACHE") or "~/.cache/forja"
+    return base_folder / Path(place).expanduser()
+
+
 def find_run(reference: str) -> Path:
     """The folder of an existing run, given as its name or its path. Raises ForjaError."""
     for candidate in (runs_folder() / reference, Path(reference).expanduser()):

@@ -39,6 +39,11 @@ def test_layout_case_and_punctuation_hide_no_duplicate() -> None:
     assert normalise("!?") == "!?", "a text without a word stands for itself"
 
 
+@given(st.text(st.characters(max_codepoint=127)))
+def test_plain_ascii_is_normalised_as_any_text_is(text: str) -> None:
+    assert normalise(text) == (" ".join(dedup.WORDS.findall(text.lower())) or text)
+
+
 def test_jaccard_is_the_share_of_shared_shingles() -> None:
     one, two = words(1, 104), words(2, 104)
     assert similar(one, one) == 1

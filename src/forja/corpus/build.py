@@ -61,8 +61,13 @@ class CorpusFigures:
     engine: dict[str, Any]
 
 
-def build_corpus(section: CorpusSection, workspace: Path, *, base_folder: Path) -> CorpusFigures:
-    """Collect, clean, deduplicate and screen into `workspace`. Raises ForjaError."""
+def build_corpus(
+    section: CorpusSection, workspace: Path, *, base_folder: Path, seed: int = 0, forgotten: frozenset[str] = frozenset()
+) -> CorpusFigures:
+    """Collect, clean, deduplicate and screen into `workspace`. Raises ForjaError.
+
+    seed: decides what synthetic sources make. forgotten: ids of documents that must not come back.
+    """
     if not section.sources:
         raise ForjaError(
             "the recipe names no sources.", where="corpus.sources", fix="Name one there, or give --source PATH."
@@ -72,7 +77,8 @@ def build_corpus(section: CorpusSection, workspace: Path, *, base_folder: Path) 
     staging = workspace / ".staging"
     staging.mkdir()
     engine = open_engine(section)
-    buckets = _collect(section, staging, base_folder, engine)
+    settings = _settings(section, staging, base_folder, forgotten)
+    buckets = _collect(settings, staging, base_folder, seed, engine)
     staged = _sort(section, staging, buckets, engine)
     clusters = find_clusters(staged, section.near_duplicates, engine)
     tallies = _write(section, workspace, staged, clusters, engine)
@@ -92,11 +98,22 @@ def build_corpus(section: CorpusSection, workspace: Path, *, base_folder: Path) 
     return figures
 
 
-def _collect(section: CorpusSection, staging: Path, base_folder: Path, engine: Engine) -> list[int]:
+def _settings(section: CorpusSection, staging: Path, base_folder: Path, forgotten: frozenset[str]) -> Settings:
+    runs = None
+    if section.decontamination.sets:
+        from forja.corpus.decontaminate import Decontaminator
+
+        sets = [base_folder / Path(name).expanduser() for name in section.decontamination.sets]
+        runs = staging / "evaluation-runs.npz"
+        Decontaminator.from_files(sets, section.decontamination.tokens).save(runs)
+    return Settings(section, _read_key(section.subject_key_file, base_folder), runs, forgotten)
+
+
+def _collect(settings: Settings, staging: Path, base_folder: Path, seed: int, engine: Engine) -> list[int]:
     """Stage every source's rows by bucket of their id; returns the buckets that hold any."""
+    section = settings.section
     buckets = Buckets(staging)
-    settings = Settings(section, _read_key(section.subject_key_file, base_folder))
-    readers = chunk_readers(section, base_folder, engine.parts)
+    readers = chunk_readers(section, base_folder, seed, engine.parts)
     read = 0
     with progress("reading", unit="documents") as bar:
         for payload in engine.stream(readers, partial(refine_packed, settings=settings)):

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 
 from forja.corpus.engine import Chunks
-from forja.corpus.sources.files import Part, read_files, split_files
+from forja.corpus.sources.files import Part, read_file, read_files, split_files
 from forja.corpus.sources.local_docs import read_local_docs
 from forja.corpus.sources.record import Record
 from forja.corpus.sources.tables import read_dataset
 from forja.errors import ForjaError
-from forja.recipe import CorpusSection, Source
+from forja.recipe import CorpusSection, Source, SynthSection
+from forja.run import cache_folder
 
 CHUNK_BYTES = 2 * 2**20
 CHUNK_RECORDS = 2000
@@ -36,6 +39,8 @@ RECORDS = pa.schema(
         ("text", pa.large_binary()),
     ]
 )
+FOR_GOOD = 36_500.0
+"""Days: the files of a crawl never change."""
 SURROGATES = "surrogatepass"
 """JSON and file names may carry text that UTF-8 cannot hold; it must survive the way to the worker."""
 
@@ -49,40 +54,75 @@ class Chunk:
     error: dict[str, str | None] | None = None
 
 
-def chunk_readers(section: CorpusSection, base_folder: Path, parts: int) -> list[Chunks]:
+def chunk_readers(section: CorpusSection, base_folder: Path, seed: int, parts: int) -> list[Chunks]:
     """What reads the section's sources; each folder in `parts` parts at most, to be read side by side."""
     readers: list[Chunks] = []
     for number, source in enumerate(section.sources):
         pieces: Sequence[Part | None] = [None]
         if parts > 1 and source.path is not None and source.limit is None:
             pieces = split_files(base_folder / Path(source.path).expanduser(), parts) or [None]
-        readers += [partial(read_chunks, section, number, base_folder, piece) for piece in pieces]
+        readers += [partial(read_chunks, section, number, base_folder, seed, piece) for piece in pieces]
     return readers
 
 
-def read_chunks(section: CorpusSection, number: int, base_folder: Path, part: Part | None = None) -> Iterator[bytes]:
+def read_chunks(
+    section: CorpusSection, number: int, base_folder: Path, seed: int, part: Part | None = None
+) -> Iterator[bytes]:
     """The chunks of one source, packed. Raises nothing: a failure is the last chunk."""
     source = section.sources[number]
     try:
-        for records in _grouped(read_records(source, section, base_folder, part)):
+        for records in _grouped(read_records(source, section, base_folder, seed, part)):
             yield pack(Chunk(number, records))
     except ForjaError as error:
         yield pack(Chunk(number, error={"what": error.what, "where": error.where, "fix": error.fix}))
 
 
 def read_records(
-    source: Source, section: CorpusSection, base_folder: Path, part: Part | None = None
+    source: Source, section: CorpusSection, base_folder: Path, seed: int, part: Part | None = None
 ) -> Iterator[Record]:
     """Raw records of a source in a fixed order. Raises ForjaError."""
     most = section.max_document_bytes
+    cache = cache_folder(section.cache, base_folder)
     found: Iterable[Record]
     if source.kind == "local-docs":
         found = read_local_docs(most)
+    elif source.kind == "synth":
+        from forja.corpus.synth import read_synth
+
+        found = read_synth(source.synth or SynthSection(), seed, base_folder=base_folder, cache=cache / "synth")
     elif source.dataset is not None:
         found = read_dataset(source, base_folder, most)
+    elif source.path is None:
+        found = _read_fetched(source, cache, most)
     else:
         found = read_files(source, base_folder, most, part)
     return islice(found, source.limit)
+
+
+def _read_fetched(source: Source, cache: Path, most: int) -> Iterator[Record]:
+    """What lies behind a source's addresses, one file after the other as they come."""
+    for name, path in fetched_files(source, cache):
+        yield from read_file(path, name, source, most)
+
+
+def fetched_files(source: Source, cache: Path) -> Iterator[tuple[str, Path]]:
+    """(name, file in the cache) of what a source's `url` or `crawl` stands for, fetched if it has to be."""
+    from forja.corpus.sources.fetching import fetch
+    from forja.corpus.sources.paging import fetch_pages
+
+    if source.crawl is not None:
+        from forja.corpus.sources.common_crawl import crawl_files
+
+        for name, url in crawl_files(source, cache):
+            yield name, fetch(url, cache, refresh_days=FOR_GOOD)
+        return
+    url = source.url or ""
+    if source.kind == "nvd" and not url.endswith((".json", ".gz", ".zip")):
+        key = os.environ.get("NVD_API_KEY")
+        for path in fetch_pages(url, cache, since=source.since, key=key, refresh_days=source.refresh_days):
+            yield path.name, path
+        return
+    yield urlsplit(url).path.rsplit("/", 1)[-1] or "page", fetch(url, cache, refresh_days=source.refresh_days)
 
 
 def _grouped(records: Iterable[Record]) -> Iterator[list[Record]]:

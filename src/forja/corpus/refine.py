@@ -5,30 +5,38 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from forja.corpus.clean import clean, decode, storable
+from forja.corpus.clean import clean, storable
+from forja.corpus.convert import convert
+from forja.corpus.decontaminate import Decontaminator
 from forja.corpus.dedup import band_keys, exact_key, normalise
-from forja.corpus.docstrings import metadata_to_text, python_to_text, roff_to_text
 from forja.corpus.documents import STAGED, Row, document_id
-from forja.corpus.html import html_to_text
+from forja.corpus.indicators import apply_indicators
+from forja.corpus.language import UNDETERMINED, identify
+from forja.corpus.poison import inspect_text
 from forja.corpus.privacy import mask, subject_key
+from forja.corpus.quality import judge_all
 from forja.corpus.reading import Chunk, unpack
 from forja.corpus.sources.record import Record
-from forja.recipe import CorpusSection, Source
+from forja.recipe import CorpusSection, QualitySection, Source
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What refining depends on: the section, the key for subjects, and the runs of the evaluation sets."""
+    """What refining depends on: the section, the key for subjects, where the runs of the evaluation sets are, and
+    the ids of documents that must not come back."""
 
     section: CorpusSection
     key: bytes | None = None
     decontamination: Path | None = None
+    forgotten: frozenset[str] = frozenset()
 
 
 def refine_packed(payload: bytes, settings: Settings) -> bytes:
@@ -43,73 +51,45 @@ def refine_packed(payload: bytes, settings: Settings) -> bytes:
     return bytes(sink.getvalue())
 
 
-def refine(chunk: Chunk, settings: Settings) -> list[Row]:
-    """Rows of these records, in their order."""
-    source = settings.section.sources[chunk.source]
-    rows = [_row(record, source, chunk.source, settings) for record in chunk.records]
-    accepted = [row for row in rows if row["reason"] is None]
-    near = settings.section.near_duplicates
-    if near.enabled:
-        keys = band_keys([normalise(row["text"]) for row in accepted], near)
-        for row, own in zip(accepted, keys, strict=True):
-            row["keys"] = own.tobytes()
-    return rows
-
-
 @dataclass
 class _Work:
     """A document in the making."""
 
+    id: str
     record: Record
     text: str
-    lang: str | None
+    raw_bytes: int
+    lang: str | None = None
     reason: str | None = None
     detail: dict[str, Any] | None = None
     masked: Counter[str] = field(default_factory=Counter)
     people: tuple[str, ...] = ()
     flags: list[dict[str, Any]] = field(default_factory=list)
+    keys: bytes | None = None
 
 
-def _row(record: Record, source: Source, number: int, settings: Settings) -> Row:
+Step = Callable[[Sequence[_Work], Source, Settings], None]
+
+
+def refine(chunk: Chunk, settings: Settings) -> list[Row]:
+    """Rows of these records, in their order."""
+    source = settings.section.sources[chunk.source]
+    works = [_begun(record, source, settings) for record in chunk.records]
+    for step in STEPS:
+        step([work for work in works if work.reason is None], source, settings)
+    return [_row(work, source, chunk.source, settings) for work in works]
+
+
+def _begun(record: Record, source: Source, settings: Settings) -> _Work:
     identity = document_id(source.label, record.origin, record.raw)
-    work = _refined(record, source, settings)
-    record = work.record
-    key = settings.key
-    rejected = work.reason is not None
-    return {
-        "id": identity,
-        "text": None if rejected else work.text,
-        "source": storable(source.label),
-        "origin": storable(record.origin),
-        "licence": _storable(record.licence or source.licence),
-        "date": _storable(record.date),
-        "lang": _storable(work.lang),
-        "author": subject_key(record.author, key) if record.author and key else None,
-        "subjects": [subject_key(person, key) for person in work.people] if key else [],
-        "meta": _json({"region": source.region, **record.meta} if source.region else record.meta),
-        "reason": work.reason,
-        "detail": _json(work.detail) if work.detail else None,
-        "flags": _json(work.flags) if work.flags and not rejected else None,
-        "masked": _json(work.masked) if work.masked and not rejected else None,
-        "raw_bytes": len(record.raw),
-        "source_number": number,
-        "synthetic": bool(record.meta.get("synthetic")),
-        "digest": None if rejected else exact_key(work.text),
-        "keys": None,
-    }
-
-
-def _refined(record: Record, source: Source, settings: Settings) -> _Work:
-    section = settings.section
-    record = convert(record)
-    text = clean(record.text or "") if record.reason is None else ""
-    work = _Work(record, text, record.lang or source.lang, record.reason)
+    if identity in settings.forgotten:
+        bare = Record("", b"", reason="forgotten")
+        return _Work(identity, bare, "", 0, reason="forgotten")
+    converted = convert(record)
+    text = clean(converted.text or "") if converted.reason is None else ""
+    work = _Work(identity, converted, text, len(record.raw), converted.lang or source.lang, converted.reason)
     if work.reason is None:
-        work.reason = _length(text, section)
-    if work.reason is not None:
-        return work
-    masked = mask(work.text, section.privacy)
-    work.text, work.masked, work.people = masked.text, masked.counts, masked.people
+        work.reason = _length(text, settings.section) or _before(converted, source)
     return work
 
 
@@ -121,26 +101,107 @@ def _length(text: str, section: CorpusSection) -> str | None:
     return "too-long" if len(text) > section.max_document_bytes else None
 
 
-def convert(record: Record) -> Record:
-    """The record with its text, or with the reason why there is none."""
-    from dataclasses import replace
+def _before(record: Record, source: Source) -> str | None:
+    return "before-since" if source.since and record.date and record.date[:10] < source.since else None
 
-    if record.reason is not None or record.form == "string":
-        return record
-    text: str | None
-    if record.form == "python":
-        text = python_to_text(record.raw)
-    elif record.form == "metadata":
-        text = metadata_to_text(record.raw)
-    elif record.form == "roff":
-        text = roff_to_text(record.raw)
-    else:
-        text = decode(record.raw)
-        if text is not None and record.form == "html":
-            text = html_to_text(text)
-    if text is None:
-        return replace(record, reason="not-text" if record.form in ("text", "html") else "unreadable")
-    return replace(record, text=text)
+
+# --- the steps, over what is not rejected yet --------------------------------------------------
+
+
+def _tell_language(works: Sequence[_Work], source: Source, settings: Settings) -> None:
+    if _quality(source, settings).identify_language or source.languages:
+        for work in works:
+            if work.lang is None:
+                found, _ = identify(work.text)
+                work.lang = None if found == UNDETERMINED else found
+    for work in works if source.languages else ():
+        if work.lang not in source.languages:
+            work.reason, work.detail = "language", {"value": work.lang, "threshold": source.languages}
+
+
+def _judge(works: Sequence[_Work], source: Source, settings: Settings) -> None:
+    rules = _quality(source, settings)
+    if not (rules.gopher_quality or rules.gopher_repetition or rules.c4 or rules.fineweb):
+        return
+    verdicts = judge_all([work.text for work in works], [work.lang for work in works], rules)
+    for work, verdict in zip(works, verdicts, strict=True):
+        if verdict is not None:
+            work.reason = verdict.rule
+            work.detail = {"value": round(verdict.value, 6), "threshold": verdict.threshold}
+
+
+def _decontaminate(works: Sequence[_Work], source: Source, settings: Settings) -> None:
+    if settings.decontamination is None:
+        return
+    found = _decontaminator(settings.decontamination).shared_all([work.text for work in works])
+    for work, evidence in zip(works, found, strict=True):
+        if evidence is not None:
+            work.reason = "evaluation-set"
+            work.detail = {"set": evidence.set, "item": evidence.item, "run": evidence.run, "runs": evidence.runs}
+
+
+def _screen(works: Sequence[_Work], source: Source, settings: Settings) -> None:
+    for work in works if settings.section.screen.action != "none" else ():
+        if not work.record.meta.get("synthetic"):  # made here, attacks included, and marked so
+            work.flags = [flag.as_json() for flag in inspect_text(work.text, settings.section.screen)]
+
+
+def _mask(works: Sequence[_Work], source: Source, settings: Settings) -> None:
+    privacy = settings.section.privacy
+    for work in works:
+        masked = mask(work.text, privacy)
+        work.text, work.people = masked.text, masked.people
+        work.text, changed = apply_indicators(work.text, privacy.indicators)
+        work.masked = masked.counts + changed
+
+
+def _key(works: Sequence[_Work], source: Source, settings: Settings) -> None:
+    near = settings.section.near_duplicates
+    if near.enabled:
+        for work, keys in zip(works, band_keys([normalise(work.text) for work in works], near), strict=True):
+            work.keys = keys.tobytes()
+
+
+STEPS: tuple[Step, ...] = (_tell_language, _judge, _decontaminate, _screen, _mask, _key)
+
+
+def _quality(source: Source, settings: Settings) -> QualitySection:
+    return source.quality or settings.section.quality
+
+
+@lru_cache(maxsize=1)
+def _decontaminator(path: Path) -> Decontaminator:
+    return Decontaminator.load(path)
+
+
+# --- rows --------------------------------------------------------------------------------------
+
+
+def _row(work: _Work, source: Source, number: int, settings: Settings) -> Row:
+    record, key = work.record, settings.key
+    rejected = work.reason is not None
+    meta = {"region": source.region, **record.meta} if source.region else record.meta
+    return {
+        "id": work.id,
+        "text": None if rejected else work.text,
+        "source": storable(source.label),
+        "origin": storable(record.origin),
+        "licence": _storable(record.licence or source.licence),
+        "date": _storable(record.date),
+        "lang": _storable(work.lang),
+        "author": subject_key(record.author.lower(), key) if record.author and key else None,
+        "subjects": [subject_key(person, key) for person in work.people] if key else [],
+        "meta": _json(meta),
+        "reason": work.reason,
+        "detail": _json(work.detail) if work.detail else None,
+        "flags": _json(work.flags) if work.flags and not rejected else None,
+        "masked": _json(work.masked) if work.masked and not rejected else None,
+        "raw_bytes": work.raw_bytes,
+        "source_number": number,
+        "synthetic": bool(record.meta.get("synthetic")),
+        "digest": None if rejected else exact_key(work.text),
+        "keys": work.keys,
+    }
 
 
 def _json(value: object) -> str:

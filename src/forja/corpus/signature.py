@@ -8,18 +8,28 @@ from pathlib import Path
 from typing import Any
 
 from forja.corpus.clean import storable
+from forja.corpus.reading import fetched_files
+from forja.corpus.sources.fetching import facts
 from forja.corpus.sources.folder import find_files
 from forja.recipe import CorpusSection, Source
+from forja.run import cache_folder
 
 
 def source_signature(section: CorpusSection, base_folder: Path) -> list[dict[str, Any]]:
     """One entry a source: files with size in bytes and modification time, or versions of what is documented."""
-    return [{"source": source.label, **_signature(source, base_folder)} for source in section.sources]
+    return [{"source": source.label, **_signature(source, section, base_folder)} for source in section.sources]
 
 
-def _signature(source: Source, base_folder: Path) -> dict[str, Any]:
+def _signature(source: Source, section: CorpusSection, base_folder: Path) -> dict[str, Any]:
     if source.kind == "local-docs":
         return _local_docs()
+    if source.kind == "synth":
+        return {}  # the recipe and the seed say it all
+    if source.crawl is not None:
+        return {"crawl": source.crawl}  # its files never change
+    if source.url is not None:
+        files = fetched_files(source, cache_folder(section.cache, base_folder))
+        return {"files": [(name, path.stat().st_size, (facts(path) or {}).get("sha256")) for name, path in files]}
     if source.dataset is not None:
         folder = base_folder / Path(source.dataset).expanduser()
         return {"files": _files(folder)} if folder.is_dir() else {"dataset": source.dataset}

@@ -12,7 +12,7 @@ __all__ = ["REPORT_ONLY", "Flag", "inspect_text"]
 
 def inspect_text(text: str, settings: ScreenSection) -> list[Flag]:
     """What one cleaned text shows by itself: odd characters and instructions aimed at models. Pure and fast."""
-    if settings.action == "off":
+    if settings.action == "none":
         return []
     found = inspect_unicode(text) if settings.unicode else []
     return found + inspect_instructions(text) if settings.instructions else found

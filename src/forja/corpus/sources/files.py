@@ -5,39 +5,46 @@ In a folder a file that cannot be read is a rejected record; a file named explic
 
 from __future__ import annotations
 
-import gzip
 import io
 import os
-import zlib
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
-from typing import IO, Literal, cast
-
-import zstandard
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO, Literal
 
 from forja.corpus.clean import looks_binary
 from forja.corpus.sources import jsonl, tables
 from forja.corpus.sources.folder import find_files
-from forja.corpus.sources.record import Form, Record, rejected
+from forja.corpus.sources.packing import DAMAGED, SUFFIXES, open_unpacked, peek, unpacked
+from forja.corpus.sources.record import Record, rejected
 from forja.errors import ForjaError
 from forja.recipe import Source
 
-Kind = Literal["text", "html", "jsonl", "json", "parquet"]
+Kind = Literal[
+    "text", "html", "jsonl", "json", "csv", "parquet", "mbox", "eml", "warc", "wikipedia", "cve", "nvd", "kev", "stix",
+    "capec", "cwe", "sigma", "logs", "archive",
+]  # fmt: skip
 KINDS: dict[str, Kind] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".json": "json",
+    ".csv": "csv",
+    ".tsv": "csv",
     ".parquet": "parquet",
     ".html": "html",
     ".htm": "html",
     ".xhtml": "html",
+    ".mbox": "mbox",
+    ".eml": "eml",
+    ".warc": "warc",
+    ".wet": "warc",
+    ".wat": "warc",
+    ".log": "logs",
+    ".zip": "archive",
+    ".tar": "archive",
+    ".tgz": "archive",
 }
-PACKED = {".gz", ".zst", ".zstd"}
-DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError)
-"""What the decompressors raise on a cut or broken file."""
-
-
+Reader = Callable[[IO[bytes], str, Source, int], Iterator[Record]]
 Part = tuple[str, ...]
 """Some of a folder's files, relative to it."""
 
@@ -120,95 +127,145 @@ def _read_member(path: Path, origin: str, source: Source, max_bytes: int) -> Ite
 def read_file(path: Path, origin: str, source: Source, max_bytes: int) -> Iterator[Record]:
     """Records of one file. Raises ForjaError where it cannot be opened or is not what it is said to be."""
     try:
-        kind = "text" if source.kind == "markdown" else source.kind if source.kind != "auto" else tell_kind(path)
-        if kind == "parquet":
-            yield from tables.read_parquet(path, origin, source.text_field, max_bytes)
-        elif kind in ("jsonl", "json"):
-            with open_unpacked(path) as file:
-                reader = jsonl.read_lines if kind == "jsonl" else jsonl.read_json
-                yield from reader(file, origin, source.text_field, max_bytes)
-        else:
-            yield _read_whole(path, origin, "html" if kind == "html" else "text", max_bytes)
+        with open(path, "rb") as raw:
+            yield from read_stream(raw, origin, source, max_bytes, where=path)
     except PermissionError:
         raise ForjaError("the file cannot be read: permission denied.", where=str(path)) from None
-    except DAMAGED as error:
-        yield rejected(f"{origin}#end", "truncated", error=f"{origin}: {error}")
     except OSError as error:
         raise ForjaError(f"the file cannot be read: {error.strerror or error}.", where=str(path)) from None
 
 
-def tell_kind(path: Path) -> Kind:
-    """The kind of a file, by its extension (under .gz or .zst), or by how it begins."""
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] in PACKED:
-        suffixes.pop()
-    if suffixes and suffixes[-1] in KINDS:
-        return KINDS[suffixes[-1]]
+def read_stream(
+    raw: IO[bytes], origin: str, source: Source, max_bytes: int, *, where: Path | None = None, depth: int = 0
+) -> Iterator[Record]:
+    """Records of an open, seekable file; where: its path, if it lies on disk; depth: archives it lies in."""
     try:
-        with open_unpacked(path) as file:
-            head = file.read(4096)
-    except DAMAGED:
+        head, file = peek(unpacked(raw))
+        kind = _asked(source, head, origin) or tell_kind(PurePosixPath(origin).name, head)
+        if kind == "archive":
+            yield from _read_archive(raw, origin, source, max_bytes, depth)
+        elif kind == "parquet":
+            yield from tables.read_parquet(where or raw, origin, source.text_field, max_bytes)
+        elif kind == "warc":  # it takes the packing off itself, so that damage costs one record
+            raw.seek(0)
+            yield from reader_of(kind)(raw, origin, source, max_bytes)
+        elif kind in ("text", "html"):
+            yield _read_whole(file, origin, kind, max_bytes)
+        else:
+            yield from reader_of(kind)(file, origin, source, max_bytes)
+    except DAMAGED as error:
+        yield rejected(f"{origin}#end", "truncated", error=f"{origin}: {error}")
+
+
+def _read_archive(raw: IO[bytes], origin: str, source: Source, max_bytes: int, depth: int) -> Iterator[Record]:
+    from forja.corpus.sources.archives import archive_members
+
+    raw.seek(0)
+    for name, member in archive_members(raw, max_bytes):
+        place = f"{origin}/{name}"
+        if isinstance(member, str):
+            yield rejected(place, member)
+        elif depth > 1:
+            yield rejected(place, "nested-too-deep")
+        else:
+            try:
+                yield from read_stream(member, place, source, max_bytes, depth=depth + 1)
+            except ForjaError as error:
+                yield rejected(place, "unreadable", error=f"{place}: {error.what}")
+
+
+def _asked(source: Source, head: bytes, origin: str) -> Kind | None:
+    """The kind that the recipe names, or None where it is to be told; an archive holds files of that kind."""
+    if source.kind == "auto" or tell_kind(PurePosixPath(origin).name, head) == "archive":
+        return None
+    if source.kind in ("text", "markdown"):
         return "text"
+    if source.kind == "mail":
+        return "mbox" if head.startswith(b"From ") else "eml"
+    if source.kind == "common-crawl":
+        return "warc"
+    if source.kind == "jsonl":
+        return "jsonl"
+    if source.kind in ("html", "csv", "parquet", "wikipedia", "cve", "nvd", "kev", "stix", "capec", "cwe", "sigma", "logs"):
+        return source.kind  # type: ignore[return-value]
+    return None
+
+
+def reader_of(kind: Kind) -> Reader:
+    """Imported when the first file of a kind comes: most corpora hold two or three."""
+    if kind == "jsonl":
+        return lambda file, origin, source, most: jsonl.read_lines(file, origin, source.text_field, most)
+    if kind == "json":
+        return lambda file, origin, source, most: jsonl.read_json(file, origin, source.text_field, most)
+    if kind == "csv":
+        from forja.corpus.sources.delimited import read_delimited as reader
+    elif kind == "mbox":
+        from forja.corpus.sources.mail import read_mbox as reader
+    elif kind == "eml":
+        from forja.corpus.sources.mail import read_eml as reader
+    elif kind == "warc":
+        from forja.corpus.sources.common_crawl import read_warc as reader
+    elif kind == "wikipedia":
+        from forja.corpus.sources.wikipedia import read_wikipedia as reader
+    elif kind == "logs":
+        from forja.corpus.sources.logs import read_logs as reader
+    else:
+        return _threat_reader(kind)
+    return reader
+
+
+def _threat_reader(kind: Kind) -> Reader:
+    from forja.corpus.sources import cve, cwe, kev, mitre_xml, nvd, sigma, stix
+
+    def catalogue(file: IO[bytes], origin: str, source: Source, most: int) -> Iterator[Record]:
+        head, file = peek(file)
+        reader = mitre_xml.read_mitre_xml if head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"<") else cwe.read_cwe
+        return reader(file, origin, source, most)
+
+    readers: dict[Kind, Reader] = {
+        "cve": cve.read_cve,
+        "nvd": nvd.read_nvd,
+        "kev": kev.read_kev,
+        "stix": stix.read_stix,
+        "capec": catalogue,
+        "cwe": catalogue,
+        "sigma": sigma.read_sigma,
+    }
+    return readers[kind]
+
+
+def tell_kind(name: str, head: bytes) -> Kind:
+    """The kind of a file, by its extension (under .gz, .zst or .bz2) and by how it begins, unpacked."""
+    from forja.corpus.sources.telling import tell_json_kind
+
+    suffixes = [suffix.lower() for suffix in PurePosixPath(name).suffixes]
+    if suffixes and suffixes[-1] in SUFFIXES:
+        suffixes.pop()
+    named = KINDS.get(suffixes[-1]) if suffixes else None
+    if named in ("json", "jsonl") or (suffixes and suffixes[-1] in (".xml", ".yml", ".yaml")):
+        return tell_json_kind(head) or named or "text"
+    if named is not None:
+        return named
     start = head.lstrip()[:256].lower()
     if head.startswith(b"PAR1"):
         return "parquet"
+    if head.startswith(b"WARC/"):
+        return "warc"
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")) or head[257:262] == b"ustar":
+        return "archive"
     if start.startswith((b"<!doctype html", b"<html")):
         return "html"
+    if start.startswith((b"<mediawiki", b"<?xml", b"{")):
+        known = tell_json_kind(head)
+        if known is not None:
+            return known
     if start.startswith(b'{"') and jsonl.is_object(head.lstrip().split(b"\n")[0]):
         return "jsonl"
     return "text"
 
 
-def open_unpacked(path: Path) -> IO[bytes]:
-    """The file's bytes, unpacked if it begins as gzip or Zstandard does, whatever its name."""
-    raw = open(path, "rb")  # noqa: SIM115 - the caller closes what is returned
-    magic = raw.read(4)
-    raw.seek(0)
-    if magic[:2] == b"\x1f\x8b":
-        return cast(IO[bytes], gzip.open(raw, "rb"))
-    if magic == b"\x28\xb5\x2f\xfd":
-        return cast(IO[bytes], io.BufferedReader(_Frames(raw), 1 << 20))
-    return raw
-
-
-class _Frames(io.RawIOBase):
-    """Zstandard frames unpacked as they are read; EOFError where the last one was cut."""
-
-    def __init__(self, packed: IO[bytes]) -> None:
-        self._packed = packed
-        self._frame = zstandard.ZstdDecompressor().decompressobj()
-        self._begun = False
-        self._next = b""
-        self._ready = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        self._packed.close()
-        super().close()
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        while not self._ready:
-            packed = self._next or self._packed.read(1 << 16)
-            if not packed:
-                if self._begun:
-                    raise EOFError("the compressed file ended before its end-of-stream marker was reached")
-                return 0
-            self._ready = memoryview(self._frame.decompress(packed))
-            self._begun, self._next = True, b""
-            if self._frame.eof:
-                self._begun, self._next = False, self._frame.unused_data
-                self._frame = zstandard.ZstdDecompressor().decompressobj()
-        count = min(len(buffer), len(self._ready))
-        buffer[:count] = self._ready[:count]
-        self._ready = self._ready[count:]
-        return count
-
-
-def _read_whole(path: Path, origin: str, form: Form, max_bytes: int) -> Record:
-    with open_unpacked(path) as file:
-        raw = file.read(max_bytes + 1)
+def _read_whole(file: IO[bytes], origin: str, form: Literal["text", "html"], max_bytes: int) -> Record:
+    raw = file.read(max_bytes + 1)
     if len(raw) > max_bytes:
         return rejected(origin, "too-long")
     if not raw:

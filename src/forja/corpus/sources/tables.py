@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,18 +16,18 @@ from forja.errors import ForjaError
 from forja.recipe import Source
 
 
-def read_parquet(path: Path, origin: str, text_field: str, max_bytes: int) -> Iterator[Record]:
+def read_parquet(path: Path | IO[bytes], origin: str, text_field: str, max_bytes: int) -> Iterator[Record]:
     """One record a row. Raises ForjaError where the file is damaged or lacks the column."""
     try:
         file = pq.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as error:
         said = str(error).splitlines()[0].rstrip(".")
-        raise ForjaError(f"this is not a whole Parquet file ({said}).", where=str(path)) from None
+        raise ForjaError(f"this is not a whole Parquet file ({said}).", where=origin) from None
     columns = file.schema_arrow.names
     if text_field not in columns:
         raise ForjaError(
             f"this Parquet file has no column {text_field!r}; it has {', '.join(columns)}.",
-            where=str(path),
+            where=origin,
             fix="Name the column with text in the source's `text_field`.",
         )
     number = 0
