@@ -109,6 +109,8 @@ def test_what_is_given_to_a_password_or_key_is_masked(text: str, expected: str) 
         'password = "<password>" or "your-password-here" or "********"',
         '{"type": "password", "name": "token", "secret": "string"}',
         "api_key = get_key(1)",
+        'f\'{{"password":"{new_password}"}}\'',
+        "login?user='1'&password='%20or%20'1'='1",
         "fetch(url, {credentials: 'same-origin'})",
         "Bad activity token: android.os.BinderProxy@2bd79ce",
         "the key: value pairs; a bypass: 12345abc works",

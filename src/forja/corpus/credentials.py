@@ -87,7 +87,7 @@ NO_SECRET = re.compile(
 )
 # Templates, variables, attributes of program code, and placeholders.
 NAMES_A_VALUE = re.compile(
-    r"\$[{(]|\{\{|%[({]|<[\w .-]+>|\A[$%][\w.]*%?\Z|\A%[a-z]\b|\A\[.*\]\Z|\A[a-z]{2,12}\.[A-Za-z]|"
+    r"\$[{(]|\{\{|%[({]|<[\w .-]+>|\A[$%][\w.]*%?\Z|\A%[a-z]\b|\A\[.*\]\Z|\A\{[\w.]+\}\Z|%20|\A[a-z]{2,12}\.[A-Za-z]|"
     r"\A(?:self|process|env|config|settings|request|args?|params?|options)[.\[_]"
 )
 

@@ -182,8 +182,11 @@ def _area_holds(number: str) -> bool:
 
 
 def _national_holds(number: str) -> bool:
-    """A number as dialled in its own country: a trunk 0, or the nine or ten digits of plans without one."""
-    return 8 <= len(number) <= 14 if number[0] == "0" else 9 <= len(number) <= 11 and len(set(number)) > 2
+    """A number as dialled in its own country: a trunk 0, or the nine or ten digits of plans without one. Seconds since
+    1970 begin with 1, as such numbers do not but with America's trunk 1."""
+    if number[0] == "0":
+        return 8 <= len(number) <= 14
+    return len(number) == 11 if number[0] == "1" else 9 <= len(number) <= 10 and len(set(number)) > 2
 
 
 def _is_no_date(number: str) -> bool:
