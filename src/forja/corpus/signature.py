@@ -17,7 +17,9 @@ from forja.run import cache_folder
 
 def source_signature(section: CorpusSection, base_folder: Path) -> list[dict[str, Any]]:
     """One entry a source: files with size in bytes and modification time, or versions of what is documented."""
-    return [{"source": source.label, **_signature(source, section, base_folder)} for source in section.sources]
+    known = [{"source": source.label, **_signature(source, section, base_folder)} for source in section.sources]
+    sets = [base_folder / Path(name).expanduser() for name in section.decontamination.sets]
+    return [*known, *({"evaluation set": path.name, "files": _files(path)} for path in sets)]
 
 
 def _signature(source: Source, section: CorpusSection, base_folder: Path) -> dict[str, Any]:
