@@ -122,7 +122,8 @@ class Source(Section):
     refresh_days: float = Field(7.0, ge=0, description="Days after which an address is asked whether it changed.")
     synth: SynthSection | None = Field(None, description="What a `synth` source makes.")
     quality: QualitySection | None = Field(
-        None, description="This source's own rules, in place of corpus.quality: the published ones are made for web prose."
+        None,
+        description="This source's own rules, in place of corpus.quality: the published ones are made for web prose.",
     )
     weight: float = Field(
         1.0,
@@ -166,7 +167,10 @@ class Privacy(Section):
     """Personal data and secrets (GDPR article 4, CCPA 1798.140) replaced by typed placeholders, such as <email>."""
 
     email: bool = Field(True, description="Replace e-mail addresses by <email>.")
-    phone: bool = Field(True, description="Replace telephone numbers in international form by <phone>.")
+    phone: bool = Field(
+        True,
+        description="Replace telephone numbers by <phone>: international, US, and national after a word such as tel.",
+    )
     ip: bool = Field(False, description="Replace IPv4 and IPv6 addresses by <ip>; off, as security text is about them.")
     card: bool = Field(True, description="Replace payment card numbers (Luhn-checked) by <card>.")
     iban: bool = Field(True, description="Replace IBANs (mod-97-checked) by <iban>.")
@@ -174,7 +178,9 @@ class Privacy(Section):
         True,
         description="Replace national ids of the larger EU countries, the UK and the US, checked, by <national_id>.",
     )
-    secret: bool = Field(True, description="Replace private keys, API keys, tokens and passwords in URLs by <secret>.")
+    secret: bool = Field(
+        True, description="Replace private keys, API keys, tokens, passwords and their hashes by <secret>."
+    )
     indicators: Literal["keep", "defang", "mask"] = Field(
         "keep",
         description="Indicators of compromise that are the content (IP addresses, domains, hashes): `keep` them, "

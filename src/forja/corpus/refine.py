@@ -18,7 +18,6 @@ from forja.corpus.convert import convert
 from forja.corpus.decontaminate import Decontaminator
 from forja.corpus.dedup import band_keys, exact_key, normalise
 from forja.corpus.documents import STAGED, Row, document_id
-from forja.corpus.indicators import apply_indicators
 from forja.corpus.language import UNDETERMINED, identify
 from forja.corpus.poison import inspect_text
 from forja.corpus.privacy import mask, subject_key
@@ -150,9 +149,7 @@ def _mask(works: Sequence[_Work], source: Source, settings: Settings) -> None:
     privacy = settings.section.privacy
     for work in works:
         masked = mask(work.text, privacy)
-        work.text, work.people = masked.text, masked.people
-        work.text, changed = apply_indicators(work.text, privacy.indicators)
-        work.masked = masked.counts + changed
+        work.text, work.people, work.masked = masked.text, masked.people, masked.counts
 
 
 def _key(works: Sequence[_Work], source: Source, settings: Settings) -> None:
