@@ -406,8 +406,21 @@ class TrainingSection(Section):
     valid_sequences: int = Field(64, ge=1, description="Sequences a validation looks at.")
     checkpoint_every: int = Field(100, ge=1, description="Steps between checkpoints.")
     keep_last: int = Field(2, ge=1, description="Checkpoints kept besides the best.")
+    keep_every: Annotated[int, Field(ge=1)] | None = Field(
+        None,
+        description="Checkpoints of every so many steps are kept too: a ladder from which `forja data forget --retrain` "
+        "trains again, in place of step 0. A multiple of checkpoint_every.",
+    )
     patience: int = Field(10, ge=1, description="Validations without improvement before stopping early.")
     min_delta: float = Field(0.0, ge=0, description="Nats by which a validation must improve to count.")
+
+    @model_validator(mode="after")
+    def _ladder_meets_checkpoints(self) -> TrainingSection:
+        if self.keep_every and self.keep_every % self.checkpoint_every:
+            raise ValueError(
+                f"keep_every ({self.keep_every}) must be a multiple of checkpoint_every ({self.checkpoint_every})"
+            )
+        return self
 
 
 class EvaluationSection(Section):

@@ -66,10 +66,12 @@ class Baselines(NamedTuple):
     unigram: Unigram
     bigram: KneserNey
 
-    def perplexities(self, stream: Ids) -> tuple[float, float]:
+    def perplexities(self, stream: Ids, skip: NDArray[np.bool_] | None = None) -> tuple[float, float]:
         """Unigram and bigram perplexity of the tokens of `stream`, (n,), from the second on: each token is a
-        target once, and its context is the token before it."""
+        target once but for those that `skip`, (n,), names, and its context is the token before it."""
         contexts, targets = stream[:-1], stream[1:]
+        if skip is not None and skip.any():
+            contexts, targets = contexts[~skip[1:]], targets[~skip[1:]]
         return _perplexity(self.unigram.probability(targets)), _perplexity(self.bigram.probability(contexts, targets))
 
 
@@ -99,8 +101,10 @@ def count_train(train: TokenSplit) -> Baselines:
     for start in range(0, end, CHUNK):
         # One token more than the chunk, so that the pair across the border is counted, once.
         ids = train.read(start, min(CHUNK + 1, end - start))
-        singles += np.bincount(ids[: CHUNK if start + CHUNK < end else None], minlength=vocabulary)
-        joined = ids[:-1].astype(np.uint64) * np.uint64(vocabulary) + ids[1:].astype(np.uint64)
+        held = ~train.erased(start, len(ids))
+        mine = slice(CHUNK if start + CHUNK < end else None)
+        singles += np.bincount(ids[mine][held[mine]], minlength=vocabulary)
+        joined = (ids[:-1].astype(np.uint64) * np.uint64(vocabulary) + ids[1:].astype(np.uint64))[held[1:]]
         pairs, counts = _merge(pairs, counts, *np.unique(joined, return_counts=True))
     return Baselines(Unigram(singles), KneserNey(pairs, counts, vocabulary))
 

@@ -102,7 +102,7 @@ def compression(tokens_folder: Path) -> dict[str, float]:
     """Bytes of text a token, end-of-text tokens left out, for each split that holds documents."""
     splits = (read_json(tokens_folder / "meta.json") or {}).get("splits", {})
     return {
-        name: found["bytes"] / (found["tokens"] - found["documents"] - 1)
+        name: found["bytes"] / (found["tokens"] - found.get("erased", 0) - found["documents"] - 1)
         for name, found in splits.items()
-        if found["tokens"] - found["documents"] > 1
+        if found["tokens"] - found.get("erased", 0) - found["documents"] > 1
     }

@@ -92,7 +92,9 @@ def _evaluate_split(
 ) -> SplitFigures:
     held_out = TokenSplit.open(tokens_folder, split)
     count = min(held_out.tokens - 1, section.max_tokens)
-    if count < 1:
+    gone = held_out.erased(0, count + 1)
+    scored = count - int(gone[1:].sum())
+    if scored < 1:
         raise ForjaError(
             f"the {split} split holds no document.", where="evaluate", fix=f"Raise tokens.{split}_fraction."
         )
@@ -100,14 +102,14 @@ def _evaluate_split(
     documents, size = _scored_documents(tokens_folder / f"{split}-index.parquet", count)
     windows = disjoint_windows(count + 1, model.config.context)
     with progress(f"perplexity of {split}", total=count, unit="tokens") as bar:
-        nats = score(model, stream, windows, batch=section.batch, bar=bar)
-    unigram, bigram = counted.perplexities(stream)
+        nats = score(model, stream, windows, batch=section.batch, bar=bar, skip=gone)
+    unigram, bigram = counted.perplexities(stream, gone)
     return SplitFigures(
-        perplexity=_perplexity(nats, count),
+        perplexity=_perplexity(nats, scored),
         bits_per_byte=_bits(nats) / size,
         unigram=unigram,
         bigram=bigram,
-        tokens=count,
+        tokens=scored,
         bytes=round(size),
         documents=documents,
     )
@@ -149,12 +151,16 @@ def score(
     *,
     batch: int = 16,
     bar: Bar | None = None,
+    skip: NDArray[np.bool_] | None = None,
 ) -> float:
-    """Nats of the windows' targets, summed. stream: (length,) token ids. Raises ForjaError if not a number."""
+    """Nats of the windows' targets, summed. stream: (length,) token ids; skip: (length,), which are no targets.
+
+    Raises ForjaError if not a number.
+    """
     model.eval()
     total = 0.0
     for group in _batches(windows, batch):
-        total += _score_batch(model, stream, group)
+        total += _score_batch(model, stream, group, skip)
         if bar is not None:
             bar.advance(sum(window.stop - window.first + 1 for window in group))
     if not math.isfinite(total):
@@ -177,12 +183,16 @@ def _batches(windows: Iterator[Window], size: int) -> Iterator[list[Window]]:
         yield group
 
 
-def _score_batch(model: Transformer, stream: NDArray[np.int64], group: Sequence[Window]) -> float:
+def _score_batch(
+    model: Transformer, stream: NDArray[np.int64], group: Sequence[Window], skip: NDArray[np.bool_] | None
+) -> float:
     device = model.unembedding.device
     inputs = torch.from_numpy(np.stack([stream[w.start : w.stop] for w in group])).to(device)  # (batch, time)
     targets = torch.from_numpy(np.stack([stream[w.start + 1 : w.stop + 1] for w in group])).to(device)
     for row, window in enumerate(group):
         targets[row, : window.first - window.start - 1] = -1  # context only
+        if skip is not None:
+            targets[row, torch.from_numpy(skip[window.start + 1 : window.stop + 1])] = -1
     with torch.autocast(device.type, enabled=False):
         losses = token_losses(model(inputs), model.unembedding, targets, softcap=model.config.logit_softcap)
     return float(losses.double().sum())

@@ -33,13 +33,24 @@ def sequences_in(tokens: int, context: int, overlap: int) -> int:
 
 
 class TokenSplit:
-    """One split's token stream, memory-mapped, seen as slots of context + 1 tokens."""
+    """One split's token stream, memory-mapped, seen as slots of context + 1 tokens.
+
+    Where a document was erased lies a gap: its tokens are overwritten, and none of them is a target any more.
+    """
 
     def __init__(
-        self, shards: list[npt.NDArray[Any]], context: int, overlap: int, vocabulary: int, index: Path | None = None
+        self,
+        shards: list[npt.NDArray[Any]],
+        context: int,
+        overlap: int,
+        vocabulary: int,
+        index: Path | None = None,
+        gaps: Ids | None = None,
     ) -> None:
+        """gaps: (n, 2), starts and lengths in tokens of the stream, rising and disjoint."""
         self.context, self.overlap, self.vocabulary = context, overlap, vocabulary
         self._index = index
+        self._gaps = np.zeros((0, 2), np.int64) if gaps is None else gaps
         self._shards = shards
         self._starts = [0, *np.cumsum([len(shard) for shard in shards]).tolist()]
         self.tokens: int = self._starts[-1]
@@ -58,7 +69,8 @@ class TokenSplit:
         paths = [path for path in sorted(folder.glob(f"{split}-*.bin")) if path.stat().st_size]
         shards: list[npt.NDArray[Any]] = [np.memmap(path, dtype=meta["dtype"], mode="r") for path in paths]
         index = folder / f"{split}-index.parquet"
-        opened = cls(shards, meta["context"], meta["overlap"], meta["vocabulary"], index)
+        gaps = read_gaps(folder, split)
+        opened = cls(shards, meta["context"], meta["overlap"], meta["vocabulary"], index, gaps)
         if opened.tokens != meta["splits"][split]["tokens"]:
             what = f"the {split} shards hold {opened.tokens:,} tokens and {meta['splits'][split]['tokens']:,} are due."
             raise ForjaError(what, where=str(folder), fix=AGAIN)
@@ -83,6 +95,30 @@ class TokenSplit:
             start += len(piece)
             shard += 1
         return (pieces[0] if len(pieces) == 1 else np.concatenate(pieces)).astype(np.int64)
+
+    def erased(self, start: int, length: int) -> npt.NDArray[np.bool_]:
+        """Which of the tokens start to start + length are no target, as they lie in a gap, (length,)."""
+        inside = np.zeros(length, bool)
+        for gap, size in self._gaps[self._touching(start, length)].tolist():
+            inside[max(0, gap - start) : max(0, gap + size - start)] = True
+        return inside
+
+    def _touching(self, start: int, length: int) -> slice:
+        """The gaps that have a token among these."""
+        starts = self._gaps[:, 0]
+        ends = starts + self._gaps[:, 1]
+        return slice(int(np.searchsorted(ends, start, "right")), int(np.searchsorted(starts, start + length, "left")))
+
+    def weights(self, slots: Ids) -> npt.NDArray[np.float32] | None:
+        """0 for the erased targets of these slots and 1 for all others, (n, context); None where none is erased."""
+        stride = self.context - self.overlap
+        found = None
+        for row, slot in enumerate(slots.tolist()) if len(self._gaps) else ():
+            gone = self.erased(slot * stride + 1, self.context)
+            if gone.any():
+                found = np.ones((len(slots), self.context), np.float32) if found is None else found
+                found[row, gone] = 0.0
+        return found
 
     def slot(self, number: int) -> Ids:
         """Slot `number` of 0 to sequences - 1, (context + 1,) int64: always the same tokens."""
@@ -124,15 +160,33 @@ class Batches:
         return read_slots(self.split, mine)
 
 
+def read_gaps(folder: Path, split: str) -> Ids:
+    """Starts and lengths of what was erased from a split's stream, (n, 2), rising and disjoint."""
+    path = folder / f"{split}-erased.parquet"
+    if not path.is_file():
+        return np.zeros((0, 2), np.int64)
+    table = pq.read_table(path, columns=["start", "length"])
+    return np.stack([table["start"].to_numpy(), table["length"].to_numpy()], axis=1)
+
+
+def spread_slots(sequences: int, wanted: int) -> Ids:
+    """At most `wanted` slots spread evenly over a split of `sequences`: always the same, as validation needs."""
+    count = min(wanted, sequences)
+    return np.arange(count, dtype=np.int64) * sequences // count
+
+
 def read_slots(split: TokenSplit, slots: Ids) -> Batch:
-    """The batch of these slots, (n,)."""
+    """The batch of these slots, (n,). It has weights only where one of them holds an erased target, so that all
+    other batches are, to the bit, those of a split from which nothing was erased."""
     import torch
 
     rows = np.empty((len(slots), split.context + 1), dtype=np.int64)
     for row, slot in enumerate(slots):
         rows[row] = split.slot(int(slot))
     tokens = torch.from_numpy(rows)
-    return Batch(tokens[:, :-1], tokens[:, 1:], None, torch.from_numpy(np.array(slots)))
+    weights = split.weights(slots)
+    counted = None if weights is None else torch.from_numpy(weights)
+    return Batch(tokens[:, :-1], tokens[:, 1:], counted, torch.from_numpy(np.array(slots)))
 
 
 def permute(places: Ids, size: int, key: str) -> Ids:
@@ -148,6 +202,18 @@ def permute(places: Ids, size: int, key: str) -> Ids:
     return result.astype(np.int64)
 
 
+def places_of(slots: Ids, size: int, key: str) -> Ids:
+    """The inverse of `permute`: the place at which each slot of 0..size-1 stands."""
+    keys = _round_keys(key)
+    half = max(1, ((size - 1).bit_length() + 1) // 2)
+    result = _unfeistel(slots.astype(np.uint64), keys, half)
+    outside = result >= size
+    while outside.any():
+        result[outside] = _unfeistel(result[outside], keys, half)
+        outside = result >= size
+    return result.astype(np.int64)
+
+
 def _round_keys(key: str) -> npt.NDArray[np.uint64]:
     return np.frombuffer(hashlib.blake2b(key.encode(), digest_size=8 * ROUNDS).digest(), dtype="<u8")
 
@@ -155,11 +221,22 @@ def _round_keys(key: str) -> npt.NDArray[np.uint64]:
 def _feistel(x: npt.NDArray[np.uint64], keys: npt.NDArray[np.uint64], half: int) -> npt.NDArray[np.uint64]:
     mask, shift = np.uint64((1 << half) - 1), np.uint64(half)
     left, right = x >> shift, x & mask
-    with np.errstate(over="ignore"):
-        for key in keys:
-            # The finaliser of splitmix64 as round function.
-            mixed = (right + key) * np.uint64(0xBF58476D1CE4E5B9)
-            mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-            mixed ^= mixed >> np.uint64(31)
-            left, right = right, left ^ (mixed & mask)
+    for key in keys:
+        left, right = right, left ^ (_mixed(right, key) & mask)
     return (left << shift) | right
+
+
+def _unfeistel(x: npt.NDArray[np.uint64], keys: npt.NDArray[np.uint64], half: int) -> npt.NDArray[np.uint64]:
+    mask, shift = np.uint64((1 << half) - 1), np.uint64(half)
+    left, right = x >> shift, x & mask
+    for key in keys[::-1]:
+        left, right = right ^ (_mixed(left, key) & mask), left
+    return (left << shift) | right
+
+
+def _mixed(half: npt.NDArray[np.uint64], key: np.uint64) -> npt.NDArray[np.uint64]:
+    """The round function: the finaliser of splitmix64."""
+    with np.errstate(over="ignore"):
+        mixed = (half + key) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return mixed ^ (mixed >> np.uint64(31))

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from forja.errors import ForjaError
@@ -16,7 +15,7 @@ from forja.models.transformer import Transformer
 from forja.progress import say
 from forja.recipe import ModelSection, TrainingSection
 from forja.run import read_json, write_json_atomic
-from forja.tokens.loader import Batches, TokenSplit, read_slots
+from forja.tokens.loader import Batches, TokenSplit, read_slots, spread_slots
 from forja.training.checkpoints import checkpoint_folder
 from forja.training.compilation import compile_model
 from forja.training.logbook import log_totals
@@ -95,6 +94,7 @@ def pretrain(
             valid_every=section.valid_every,
             checkpoint_every=section.checkpoint_every,
             keep_last=section.keep_last,
+            keep_every=section.keep_every,
             patience=section.patience,
             min_delta=section.min_delta,
         ),
@@ -134,8 +134,7 @@ def validation(tokens_folder: Path, sequences: int, micro_batch: int) -> Validat
     if split.sequences == 0:
         say("  the validation split is smaller than one sequence: training runs without validation")
         return None
-    count = min(sequences, split.sequences)
-    slots = np.arange(count, dtype=np.int64) * split.sequences // count
+    slots = spread_slots(split.sequences, sequences)
     return mean_loss(next_token, list(micro_batches(read_slots(split, slots), micro_batch)))
 
 
