@@ -29,6 +29,7 @@ ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
 CUT = (EOFError, zlib.error, OSError, zstandard.ZstdError)
 DECODER = json.JSONDecoder()
 
+Reason = Literal["not-json", "invalid-utf-8", "too-long", "truncated", "damaged", "bomb"]
 Accept = Callable[[dict[str, Any]], bool]
 
 
@@ -36,7 +37,7 @@ Accept = Callable[[dict[str, Any]], bool]
 class Fault:
     """Why something in the document is not given: `raw` is how it begins."""
 
-    reason: Literal["not-json", "invalid-utf-8", "too-long", "truncated", "damaged"]
+    reason: Reason
     raw: bytes
     error: str = ""
 
@@ -54,7 +55,7 @@ def read_objects(
     if (yield from _strict(window, max_bytes, re.compile(rf'"{re.escape(key)}"\s*:\s*\[') if key else None)):
         yield from _scan(window, max_bytes, accept or (lambda _: True))
     if window.cut:
-        yield Fault("truncated", b"", window.cut)
+        yield Fault(window.why, b"", window.cut)
 
 
 def canonical(entry: dict[str, Any]) -> bytes:
@@ -90,6 +91,7 @@ class _Window:
         """Where the last value began."""
         self.ended = False
         self.cut = ""
+        self.why: Reason = "truncated"
 
     def more(self, wanted: int = PIECE) -> bool:
         """Hold about `wanted` bytes more, and let go what is used; False where the file ended before."""
@@ -101,6 +103,7 @@ class _Window:
                 piece = self._read(min(wanted, PIECE))
             except CUT as error:
                 self.cut, piece = str(error) or type(error).__name__, b""
+                self.why = getattr(error, "reason", "truncated")
             self.ended = not piece
             wanted -= len(piece)
             pieces.append(self._decoder.decode(piece, final=self.ended))
