@@ -87,7 +87,7 @@ def _scene(draw: Draw, lang: str) -> dict[str, str]:
         "price": f"{between(19, 1900, draw)} EUR",
         "amount_bad": f"{between(900, 99000, draw)} EUR",
         "number": str(between(100, 99999, draw)),
-        "product": word + pick(words("en")["suffixes"], draw),
+        "product": f"{word} {pick(words('en')['suffixes'], draw)}".strip(),
         "version": f"{between(1, 9, draw)}.{between(0, 20, draw)}",
         "size": str(between(2, 900, draw)),
         "weight": f"{between(1, 30, draw)}.{between(1, 9, draw)}",

@@ -62,7 +62,11 @@ def places(settings: SynthSection, first: int = 0, last: int | None = None) -> I
 def draft(place: Place, seed: int) -> Draft:
     """What the grammar writes there."""
     made = KINDS[place.kind](seed, place.number, place.lang)
-    return Draft(made.text.replace(" \n", "\n").strip(), made.label, made.order, made.meta)
+    text = made.text.replace(" \n", "\n").strip()
+    if place.lang == "es":
+        # A fact that begins with its article meets a preposition; both fuse.
+        text = text.replace(" de el ", " del ").replace(" a el ", " al ")
+    return Draft(text, made.label, made.order, made.meta)
 
 
 def make_document(place: Place, seed: int) -> Record:

@@ -200,7 +200,10 @@ def procedure(page: Page) -> str:
 
 
 def questions(page: Page) -> str:
-    marks = pick((("Q: ", "A: "), ("", ""), ("**", ""), ("? ", "! "), ("### ", "")), page.draw)
+    marks = pick(
+        (("Q: ", "A: ") if page.lang == "en" else ("P: ", "R: "), ("", ""), ("**", ""), ("? ", "! "), ("### ", "")),
+        page.draw,
+    )
     parts = []
     for _ in page.demands[: between(2, 5, page.draw)]:
         page.next()
@@ -223,10 +226,10 @@ def checklist(page: Page) -> str:
 
 def findings(page: Page) -> str:
     count = between(1, 4, page.draw)
-    parts = []
+    parts, mark = [], page.write("finding_mark")
     for place in range(1, count + 1):
         page.next()
-        parts.append(f"{page.write('finding_mark').replace('#', str(place))}{page.write('finding')}")
+        parts.append(f"{mark.replace('#', str(place))}{page.write('finding')}")
     return "\n\n".join([page.write("title_audit"), *parts, *page.maybe("reference", 0.4)])
 
 
@@ -265,9 +268,7 @@ def advisory(page: Page) -> str:
     first, *rest = page.rules.rules["advisory"].alternatives
     lines = [expand(parts, draw, facts) for parts in (first, *sample(rest, between(3, 6, draw), draw))]
     page.next()
-    return "\n".join(
-        [page.write("title_advisory"), "", *lines, *page.maybe("lesson", 0.5), *page.maybe("reference", 0.3)]
-    )
+    return "\n".join([page.write("title_advisory"), "", *lines, *page.maybe("reference", 0.3)])
 
 
 def letter(page: Page) -> str:

@@ -13,7 +13,7 @@ def port_scan(site: Site, draw: Draw, attack: bool) -> Story:
     """A stranger knocks at every door; or the vulnerability scanner of the house does. Packet filter."""
     clock = Clock(site.night if attack else site.start, draw)
     source = site.outside[0] if attack else site.address(9)
-    target = site.address(between(10, 250, draw))
+    target, hardware = site.address(20 + 7 * len(site.host)), hardware_address(draw)
     ports = sample(
         (
             21,
@@ -48,7 +48,7 @@ def port_scan(site: Site, draw: Draw, attack: bool) -> Story:
         ttl = between(40, 60, draw) if attack else 63
         verdict = pick(("BLOCK", "BLOCK", "AUDIT"), draw) if attack else pick(("AUDIT", "ALLOW"), draw)
         fields = (
-            f"MAC={hardware_address(draw)} SRC={source} DST={target} LEN=44 TOS=0x00 PREC=0x00 TTL={ttl} "
+            f"MAC={hardware} SRC={source} DST={target} LEN=44 TOS=0x00 PREC=0x00 TTL={ttl} "
             f"ID={between(1, 65000, draw)} PROTO=TCP SPT={between(30000, 65000, draw)} DPT={port} WINDOW=1024 RES=0x00 "
             "SYN URGP=0"
         )
