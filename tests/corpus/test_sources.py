@@ -18,6 +18,7 @@ import zstandard
 from forja.corpus.signature import source_signature
 from forja.corpus.sources import local_docs
 from forja.corpus.sources.files import read_files, tell_kind
+from forja.corpus.sources.packing import open_unpacked
 from forja.corpus.sources.record import Record
 from forja.corpus.sources.tables import read_dataset
 from forja.errors import ForjaError
@@ -52,13 +53,13 @@ def reasons(records: list[Record]) -> list[str | None]:
         ("dump.zst", zstandard.compress(LINES), "jsonl"),
         ("a.ndjson", b"", "jsonl"),
         ("a.json", b"[]", "json"),
-        ("table", b"PAR1....", "parquet"),
         ("braces.txt", b"{this is not JSON}", "text"),
     ],
 )
 def test_the_kind_is_told_by_extension_and_content(name: str, content: bytes, kind: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
-    assert tell_kind(tmp_path / name) == kind
+    with open_unpacked(tmp_path / name) as file:
+        assert tell_kind(name, file.read(1 << 16)) == kind
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, zstandard.compress])

@@ -34,19 +34,20 @@ def _converter(form: Form) -> Callable[[Record], Record]:
         from forja.corpus.sources.wikitext import render_wikitext
 
         return render_wikitext
-    if form in ("cve", "nvd", "kev", "stix", "cwe", "sigma"):
+    if form in ("cve", "nvd", "kev", "stix", "capec", "cwe", "sigma"):
         return _threat_converter(form)
     return _render_file
 
 
 def _threat_converter(form: Form) -> Callable[[Record], Record]:
-    from forja.corpus.sources import cve, cwe, kev, nvd, sigma, stix
+    from forja.corpus.sources import attack, capec, cve, cwe, kev, nvd, sigma
 
     converters: dict[Form, Callable[[Record], Record]] = {
         "cve": cve.render_cve,
         "nvd": nvd.render_nvd,
         "kev": kev.render_kev,
-        "stix": stix.render_stix,
+        "stix": attack.render_stix,
+        "capec": capec.render_capec,
         "cwe": cwe.render_cwe,
         "sigma": sigma.render_sigma,
     }

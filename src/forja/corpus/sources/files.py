@@ -5,24 +5,28 @@ In a folder a file that cannot be read is a rejected record; a file named explic
 
 from __future__ import annotations
 
-import io
 import os
+import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, Literal
+from typing import IO, Literal, cast, get_args
 
 from forja.corpus.clean import looks_binary
 from forja.corpus.sources import jsonl, tables
+from forja.corpus.sources.archives import archive_members, tell_archive
+from forja.corpus.sources.bounded import MemberError
 from forja.corpus.sources.folder import find_files
-from forja.corpus.sources.packing import DAMAGED, SUFFIXES, open_unpacked, peek, unpacked
+from forja.corpus.sources.packing import DAMAGED, PIECE_BYTES, SUFFIXES, peek, unpacked
 from forja.corpus.sources.record import Record, rejected
+from forja.corpus.sources.telling import tell_json_kind, tell_xml_kind, tell_yaml_kind
 from forja.errors import ForjaError
 from forja.recipe import Source
 
 Kind = Literal[
-    "text", "html", "jsonl", "json", "csv", "parquet", "mbox", "eml", "warc", "wikipedia", "cve", "nvd", "kev", "stix",
-    "capec", "cwe", "sigma", "logs", "archive",
+    "text", "html", "jsonl", "json", "csv", "mbox", "eml", "warc", "wikipedia", "cve", "nvd", "kev", "stix", "capec",
+    "cwe", "sigma", "logs",
 ]  # fmt: skip
 KINDS: dict[str, Kind] = {
     ".jsonl": "jsonl",
@@ -30,20 +34,15 @@ KINDS: dict[str, Kind] = {
     ".json": "json",
     ".csv": "csv",
     ".tsv": "csv",
-    ".parquet": "parquet",
     ".html": "html",
     ".htm": "html",
     ".xhtml": "html",
     ".mbox": "mbox",
     ".eml": "eml",
-    ".warc": "warc",
-    ".wet": "warc",
-    ".wat": "warc",
     ".log": "logs",
-    ".zip": "archive",
-    ".tar": "archive",
-    ".tgz": "archive",
 }
+MOST_MEMBER_BYTES = 64 << 30
+"""Of a whole member of an archive; its records are bounded by corpus.max_document_bytes, and bombs by their ratio."""
 Reader = Callable[[IO[bytes], str, Source, int], Iterator[Record]]
 Part = tuple[str, ...]
 """Some of a folder's files, relative to it."""
@@ -127,68 +126,82 @@ def _read_member(path: Path, origin: str, source: Source, max_bytes: int) -> Ite
 def read_file(path: Path, origin: str, source: Source, max_bytes: int) -> Iterator[Record]:
     """Records of one file. Raises ForjaError where it cannot be opened or is not what it is said to be."""
     try:
+        if source.kind == "parquet" or _begins(path, b"PAR1"):
+            yield from tables.read_parquet(path, origin, source.text_field, max_bytes)
+            return
         with open(path, "rb") as raw:
-            yield from read_stream(raw, origin, source, max_bytes, where=path)
+            yield from read_stream(raw, origin, source, max_bytes)
     except PermissionError:
         raise ForjaError("the file cannot be read: permission denied.", where=str(path)) from None
     except OSError as error:
         raise ForjaError(f"the file cannot be read: {error.strerror or error}.", where=str(path)) from None
 
 
-def read_stream(
-    raw: IO[bytes], origin: str, source: Source, max_bytes: int, *, where: Path | None = None, depth: int = 0
-) -> Iterator[Record]:
-    """Records of an open, seekable file; where: its path, if it lies on disk; depth: archives it lies in."""
+def read_stream(raw: IO[bytes], origin: str, source: Source, max_bytes: int) -> Iterator[Record]:
+    """Records of an open file as it lies, packed or not."""
+    name = PurePosixPath(origin).name
     try:
-        head, file = peek(unpacked(raw))
-        kind = _asked(source, head, origin) or tell_kind(PurePosixPath(origin).name, head)
-        if kind == "archive":
-            yield from _read_archive(raw, origin, source, max_bytes, depth)
-        elif kind == "parquet":
-            yield from tables.read_parquet(where or raw, origin, source.text_field, max_bytes)
-        elif kind == "warc":  # it takes the packing off itself, so that damage costs one record
-            raw.seek(0)
-            yield from reader_of(kind)(raw, origin, source, max_bytes)
-        elif kind in ("text", "html"):
-            yield _read_whole(file, origin, kind, max_bytes)
+        packed_head, raw = peek(raw)
+        if tell_archive(name, packed_head) is not None:
+            yield from _read_archive(raw, origin, source, max_bytes)
+        elif _is_web_archive(name, packed_head, source):  # its reader takes the packing off: damage costs one record
+            yield from reader_of("warc")(raw, origin, source, max_bytes)
+        elif source.kind == "parquet" or packed_head.startswith(b"PAR1"):
+            yield from _read_parquet(raw, origin, source, max_bytes)
         else:
-            yield from reader_of(kind)(file, origin, source, max_bytes)
+            head, file = peek(unpacked(raw))
+            kind = _asked(source, head) or tell_kind(name, head)
+            if kind in ("text", "html"):
+                yield _read_whole(file, origin, kind, max_bytes)
+            else:
+                yield from reader_of(kind)(file, origin, source, max_bytes)
+    except MemberError as error:
+        yield rejected(f"{origin}#end", error.reason, error=f"{origin}: {error.what}")
     except DAMAGED as error:
         yield rejected(f"{origin}#end", "truncated", error=f"{origin}: {error}")
 
 
-def _read_archive(raw: IO[bytes], origin: str, source: Source, max_bytes: int, depth: int) -> Iterator[Record]:
-    from forja.corpus.sources.archives import archive_members
-
-    raw.seek(0)
-    for name, member in archive_members(raw, max_bytes):
+def _read_archive(raw: IO[bytes], origin: str, source: Source, max_bytes: int) -> Iterator[Record]:
+    for name, member in archive_members(raw, MOST_MEMBER_BYTES, PurePosixPath(origin).name):
         place = f"{origin}/{name}"
         if isinstance(member, str):
             yield rejected(place, member)
-        elif depth > 1:
-            yield rejected(place, "nested-too-deep")
-        else:
-            try:
-                yield from read_stream(member, place, source, max_bytes, depth=depth + 1)
-            except ForjaError as error:
-                yield rejected(place, "unreadable", error=f"{place}: {error.what}")
+            continue
+        try:
+            yield from read_stream(member, place, source, max_bytes)
+        except ForjaError as error:
+            yield rejected(place, "unreadable", error=f"{place}: {error.what}")
 
 
-def _asked(source: Source, head: bytes, origin: str) -> Kind | None:
-    """The kind that the recipe names, or None where it is to be told; an archive holds files of that kind."""
-    if source.kind == "auto" or tell_kind(PurePosixPath(origin).name, head) == "archive":
-        return None
+def _is_web_archive(name: str, packed_head: bytes, source: Source) -> bool:
+    if source.kind not in ("auto", "common-crawl"):
+        return False
+    if source.kind == "common-crawl" or packed_head.startswith(b"WARC/"):
+        return True
+    suffixes = [suffix.lower() for suffix in PurePosixPath(name).suffixes if suffix.lower() not in SUFFIXES]
+    return bool(suffixes) and suffixes[-1] in (".warc", ".wet", ".wat")
+
+
+def _read_parquet(raw: IO[bytes], origin: str, source: Source, max_bytes: int) -> Iterator[Record]:
+    """Parquet is read from its end: what cannot be sought in, a member of an archive, goes through a nameless file."""
+    with tempfile.TemporaryFile() as spool:
+        shutil.copyfileobj(raw, spool, PIECE_BYTES)
+        spool.seek(0)
+        yield from tables.read_parquet(spool, origin, source.text_field, max_bytes)
+
+
+def _begins(path: Path, magic: bytes) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(magic)) == magic
+
+
+def _asked(source: Source, head: bytes) -> Kind | None:
+    """The kind that the recipe names, or None where it is to be told."""
     if source.kind in ("text", "markdown"):
         return "text"
     if source.kind == "mail":
         return "mbox" if head.startswith(b"From ") else "eml"
-    if source.kind == "common-crawl":
-        return "warc"
-    if source.kind == "jsonl":
-        return "jsonl"
-    if source.kind in ("html", "csv", "parquet", "wikipedia", "cve", "nvd", "kev", "stix", "capec", "cwe", "sigma", "logs"):
-        return source.kind  # type: ignore[return-value]
-    return None
+    return cast(Kind, source.kind) if source.kind in get_args(Kind) else None
 
 
 def reader_of(kind: Kind) -> Reader:
@@ -235,30 +248,20 @@ def _threat_reader(kind: Kind) -> Reader:
 
 
 def tell_kind(name: str, head: bytes) -> Kind:
-    """The kind of a file, by its extension (under .gz, .zst or .bz2) and by how it begins, unpacked."""
-    from forja.corpus.sources.telling import tell_json_kind
-
-    suffixes = [suffix.lower() for suffix in PurePosixPath(name).suffixes]
-    if suffixes and suffixes[-1] in SUFFIXES:
-        suffixes.pop()
-    named = KINDS.get(suffixes[-1]) if suffixes else None
-    if named in ("json", "jsonl") or (suffixes and suffixes[-1] in (".xml", ".yml", ".yaml")):
-        return tell_json_kind(head) or named or "text"
-    if named is not None:
+    """The kind of a file that is no archive, by its extension (under .gz, .zst or .bz2) and by how it begins."""
+    suffixes = [suffix.lower() for suffix in PurePosixPath(name).suffixes if suffix.lower() not in SUFFIXES]
+    last = suffixes[-1] if suffixes else ""
+    named = KINDS.get(last)
+    if last in (".yml", ".yaml"):
+        return tell_yaml_kind(head) or "text"
+    if named not in ("json", "jsonl", None):
         return named
+    known = tell_json_kind(head) or tell_xml_kind(head)
+    if known is not None or named is not None:
+        return known or named or "text"
     start = head.lstrip()[:256].lower()
-    if head.startswith(b"PAR1"):
-        return "parquet"
-    if head.startswith(b"WARC/"):
-        return "warc"
-    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")) or head[257:262] == b"ustar":
-        return "archive"
     if start.startswith((b"<!doctype html", b"<html")):
         return "html"
-    if start.startswith((b"<mediawiki", b"<?xml", b"{")):
-        known = tell_json_kind(head)
-        if known is not None:
-            return known
     if start.startswith(b'{"') and jsonl.is_object(head.lstrip().split(b"\n")[0]):
         return "jsonl"
     return "text"

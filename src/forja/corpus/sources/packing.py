@@ -19,31 +19,30 @@ SUFFIXES = {".gz", ".zst", ".zstd", ".bz2"}
 
 def open_unpacked(path: Path) -> IO[bytes]:
     """The file's bytes. Raises OSError."""
-    return unpacked(open(path, "rb"))  # noqa: SIM115 - the caller closes what is returned
+    return unpacked(open(path, "rb"))
 
 
 def unpacked(raw: IO[bytes]) -> IO[bytes]:
-    """What a seekable file holds; reading it raises one of DAMAGED where the packing is broken."""
-    magic = raw.read(4)
-    raw.seek(0)
-    if magic[:2] == b"\x1f\x8b":
+    """What a stream holds; reading it raises one of DAMAGED where the packing is broken."""
+    head, raw = peek(raw, 4)
+    if head[:2] == b"\x1f\x8b":
         return cast(IO[bytes], gzip.open(raw, "rb"))
-    if magic == b"\x28\xb5\x2f\xfd":
+    if head == b"\x28\xb5\x2f\xfd":
         return io.BufferedReader(_Frames(raw), PIECE_BYTES)
-    if magic[:3] == b"BZh":
+    if head[:3] == b"BZh":
         from forja.corpus.sources.bzip2 import Bz2Stream
 
         return io.BufferedReader(Bz2Stream(raw), PIECE_BYTES)
     return raw
 
 
-def peek(file: IO[bytes]) -> tuple[bytes, IO[bytes]]:
-    """The first HEAD_BYTES of a stream, and the stream as if they had not been read. What is damaged within them
-    shows again when the reading gets there."""
+def peek(file: IO[bytes], size: int = HEAD_BYTES) -> tuple[bytes, IO[bytes]]:
+    """The first bytes of a stream, and the stream as if they had not been read. What is damaged within
+    them shows again when the reading gets there."""
     head = b""
     damage: Exception | None = None
     try:
-        while len(head) < HEAD_BYTES and (piece := _some(file, HEAD_BYTES - len(head))):
+        while len(head) < size and (piece := _some(file, size - len(head))):
             head += piece
     except DAMAGED as error:
         damage = error

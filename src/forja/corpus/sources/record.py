@@ -18,6 +18,7 @@ Form = Literal[
     "nvd",
     "kev",
     "stix",
+    "capec",
     "cwe",
     "sigma",
 ]
