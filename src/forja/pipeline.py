@@ -22,6 +22,10 @@ from forja.recipe_file import dump_recipe
 from forja.run import Run, digest, output_digests, write_json_atomic, write_text_atomic
 
 PACKAGE = Path(__file__).parent
+ONLOOKERS = ("corpus/lineage.py", "tokens/erase.py", "training/exposure.py")
+"""Files of the rooms that look at what stages left, and decide none of a stage's bytes."""
+ERASING = ".erasing.json"
+"""In a run's folder while documents are taken out of it."""
 
 
 @dataclass(frozen=True)
@@ -62,19 +66,30 @@ def run_stages(run: Run, recipe: Recipe, base_folder: Path, *, last: str = "repo
     """Bring every stage up to `last` up to date. Raises ForjaError; what was complete before stays."""
     recipe = _with_absolute_paths(recipe, base_folder)
     with run.locked():
-        _write_recipe(run, recipe)
+        _refuse_half_erased(run)
+        write_recipe(run, recipe)
         results = []
         for stage in stages_until(last):
             results.append(_run_stage(stage, run, recipe, base_folder))
             if stage.name == "pretrain":
-                _write_recipe(run, recipe)
+                write_recipe(run, recipe)
         return results
 
 
 def run_one_stage(run: Run, recipe: Recipe, base_folder: Path, name: str) -> StageResult:
     """Bring one stage of an existing run up to date, taking the stages before it as they are."""
     with run.locked():
+        _refuse_half_erased(run)
         return _run_stage(_STAGE[name], run, recipe, base_folder)
+
+
+def _refuse_half_erased(run: Run) -> None:
+    if (run.folder / ERASING).exists():
+        raise ForjaError(
+            "documents were being forgotten here, and it was cut short.",
+            where=str(run.folder),
+            fix=f"Finish it first: forja data forget {run.name} --yes",
+        )
 
 
 def stages_until(last: str) -> list[Stage]:
@@ -91,7 +106,7 @@ def _run_stage(stage: Stage, run: Run, recipe: Recipe, base_folder: Path) -> Sta
     plan = _plan(stage, run, recipe, base_folder)
     fingerprint = digest(plan)
     receipt = run.receipt(stage.outputs[0])
-    if receipt is not None and receipt["plan"] in (plan, _with_auto_again(plan, receipt)):
+    if receipt is not None and is_plan_of(receipt, plan):
         say(f"{stage.name}: up to date")
         return StageResult(stage.name, "up to date", 0.0, receipt["figures"])
     say(f"{stage.name}: {_why(receipt, plan)}")
@@ -119,6 +134,21 @@ def _run_stage(stage: Stage, run: Run, recipe: Recipe, base_folder: Path) -> Sta
     return StageResult(stage.name, "done", seconds, figures)
 
 
+def plan_of(name: str, run: Run, recipe: Recipe, base_folder: Path) -> dict[str, Any]:
+    """Everything that decides the bytes of the stage `name`, as its receipt keeps it. Raises ForjaError."""
+    return _plan(_STAGE[name], run, _with_absolute_paths(recipe, base_folder), base_folder)
+
+
+def is_plan_of(receipt: dict[str, Any], plan: dict[str, Any]) -> bool:
+    """Whether what the receipt tells of was made by this plan."""
+    return receipt["plan"] in (plan, _with_auto_again(plan, receipt))
+
+
+def outputs_digest(receipt: dict[str, Any]) -> str:
+    """What a later stage's plan keeps of the outputs that it reads."""
+    return digest({path: entry["sha256"] for path, entry in receipt["outputs"].items()})
+
+
 def _plan(stage: Stage, run: Run, recipe: Recipe, base_folder: Path) -> dict[str, Any]:
     """Everything that decides the stage's bytes."""
     inputs: dict[str, Any] = {}
@@ -126,7 +156,7 @@ def _plan(stage: Stage, run: Run, recipe: Recipe, base_folder: Path) -> dict[str
         receipt = run.receipt(_STAGE[need].outputs[0])
         if receipt is None:
             raise ForjaError(f"the {stage.name} stage needs the {need} stage's output, which is not there.")
-        inputs[need] = digest({path: entry["sha256"] for path, entry in receipt["outputs"].items()})
+        inputs[need] = outputs_digest(receipt)
     if stage.inputs is not None:
         inputs["sources"] = digest(stage.inputs(recipe, base_folder))
     return {
@@ -175,6 +205,8 @@ def _code_digest(paths: Iterable[str]) -> str:
     for relative in paths:
         top = PACKAGE / relative
         for file in [top] if top.is_file() else sorted([*top.rglob("*.py"), *top.rglob("*.jinja")]):
+            if file.relative_to(PACKAGE).as_posix() in ONLOOKERS:
+                continue
             whole.update(file.relative_to(PACKAGE).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
     return whole.hexdigest()
 
@@ -207,7 +239,7 @@ def _with_absolute_paths(recipe: Recipe, base_folder: Path) -> Recipe:
     return Recipe.model_validate(data)
 
 
-def _write_recipe(run: Run, recipe: Recipe) -> None:
+def write_recipe(run: Run, recipe: Recipe) -> None:
     """The recipe as resolved: defaults written out, each `auto` that is known replaced."""
     data = recipe.model_dump()
     receipt = run.receipt("training")
@@ -230,8 +262,11 @@ def _sources(recipe: Recipe, base_folder: Path) -> Any:
 
 def _corpus(job: Job) -> Any:
     from forja.corpus.build import build_corpus
+    from forja.corpus.lineage import forgotten_ids
 
-    return build_corpus(job.recipe.corpus, job.workspace, base_folder=job.base_folder, seed=job.recipe.seed)
+    section, seed = job.recipe.corpus, job.recipe.seed
+    forgotten = forgotten_ids(job.run.folder)
+    return build_corpus(section, job.workspace, base_folder=job.base_folder, seed=seed, forgotten=forgotten)
 
 
 def _tokenizer(job: Job) -> Any:
@@ -257,10 +292,13 @@ def _pretrain(job: Job) -> Any:
 
 def _export(job: Job) -> Any:
     from forja.models.hub import export
+    from forja.training.exposure import mark_export
     from forja.training.pretrain import best_checkpoint
 
     checkpoint = best_checkpoint(job.run.folder)
-    return export(checkpoint, job.run.folder / "tokenizer", job.workspace)
+    figures = export(checkpoint, job.run.folder / "tokenizer", job.workspace)
+    mark_export(checkpoint, job.workspace)
+    return figures
 
 
 def _evaluate(job: Job) -> Any:

@@ -159,11 +159,20 @@ def latest_checkpoint(folder: Path) -> Checkpoint | None:
 
 
 def prune_checkpoints(folder: Path, *, keep_last: int, best: int | None, keep_every: int | None = None) -> None:
-    """Keep the newest `keep_last`, the best, and every `keep_every` steps; remove the others."""
+    """Keep the newest `keep_last`, the best, and every `keep_every` steps with the best of its time, so that training
+    can go on from each; remove the others."""
     steps = list_checkpoints(folder)
-    for step in steps[:-keep_last]:
-        if step != best and not (keep_every and step % keep_every == 0):
+    kept = {*steps[-keep_last:], *(step for step in steps if keep_every and step % keep_every == 0)}
+    kept |= {best, *(best_before(folder, step) for step in kept)}
+    for step in steps:
+        if step not in kept:
             _drop(checkpoint_folder(folder, step))
+
+
+def best_before(folder: Path, step: int) -> int:
+    """The best checkpoint's step when that of `step` was written; -1 where there was none yet."""
+    state = json.loads((checkpoint_folder(folder, step) / "state.json").read_text(encoding="utf-8"))
+    return int(state["best_step"])
 
 
 def clear_leftovers(folder: Path) -> None:
