@@ -26,7 +26,7 @@ def test_every_technique_and_weakness_named_is_in_attack_and_cwe(realdata: Path)
         if reference["source_name"] == "mitre-attack"
     }
     with gzip.open(folder / "cwe_weaknesses.jsonl.gz", "rt", encoding="utf-8") as lines:
-        weaknesses = set(re.findall(r"CWE-\d+", lines.read()))
+        weaknesses = {f"CWE-{json.loads(line)['ID']}" for line in lines}
     named: set[str] = set()
     for record in read_synth(SynthSection(documents=4000), 0):
         named.update(record.meta.get("techniques", []), record.meta.get("weaknesses", []))
