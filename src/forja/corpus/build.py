@@ -34,7 +34,8 @@ DUPLICATES = ("exact-duplicate", "near-duplicate", "same-record")
 
 @dataclass
 class SourceFigures:
-    """One source: documents read and bytes of raw records, what was rejected by reason, what was kept."""
+    """One source: documents read and bytes of raw records, what was rejected by reason, what was kept.
+    quarantined, reported: flags of documents that were left out for one, and of documents kept all the same."""
 
     read_documents: int = 0
     read_bytes: int = 0
@@ -43,6 +44,7 @@ class SourceFigures:
     synthetic_documents: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
     quarantined: dict[str, int] = field(default_factory=dict)
+    reported: dict[str, int] = field(default_factory=dict)
     masked: dict[str, int] = field(default_factory=dict)
 
 
@@ -62,7 +64,12 @@ class CorpusFigures:
 
 
 def build_corpus(
-    section: CorpusSection, workspace: Path, *, base_folder: Path, seed: int = 0, forgotten: frozenset[str] = frozenset()
+    section: CorpusSection,
+    workspace: Path,
+    *,
+    base_folder: Path,
+    seed: int = 0,
+    forgotten: frozenset[str] = frozenset(),
 ) -> CorpusFigures:
     """Collect, clean, deduplicate and screen into `workspace`. Raises ForjaError.
 
@@ -79,7 +86,7 @@ def build_corpus(
     engine = open_engine(section)
     settings = _settings(section, staging, base_folder, forgotten)
     buckets = _collect(settings, staging, base_folder, seed, engine)
-    staged = _sort(section, staging, buckets, engine)
+    staged = _sort(staging, buckets, engine)
     clusters = find_clusters(staged, section.near_duplicates, engine)
     tallies = _write(section, workspace, staged, clusters, engine)
     figures = _figures(section, tallies, staged)
@@ -128,9 +135,8 @@ def _collect(settings: Settings, staging: Path, base_folder: Path, seed: int, en
     return buckets.close()
 
 
-def _sort(section: CorpusSection, staging: Path, buckets: list[int], engine: Engine) -> Staged:
-    quarantine = section.screen.action == "quarantine"
-    jobs = [{"staging": str(staging), "bucket": bucket, "quarantine": quarantine} for bucket in buckets]
+def _sort(staging: Path, buckets: list[int], engine: Engine) -> Staged:
+    jobs = [{"staging": str(staging), "bucket": bucket} for bucket in buckets]
     with progress("sorting", total=len(jobs), unit="parts") as bar:
         counts = []
         for count in engine.each(sort_bucket, jobs, staged_bytes(staging)):

@@ -48,6 +48,7 @@ STAGED = pa.schema(
         ("reason", pa.string()),
         ("detail", pa.string()),
         ("flags", pa.string()),
+        ("held", pa.bool_()),
         ("masked", pa.string()),
         ("raw_bytes", pa.int64()),
         ("source_number", pa.int32()),
@@ -56,7 +57,8 @@ STAGED = pa.schema(
         ("keys", pa.binary()),
     ]
 )
-"""A row on its way, accepted or not: with its digest, the keys of its LSH bands (64 bits each), and what was masked."""
+"""A row on its way, accepted or not: with its digest, the keys of its LSH bands (64 bits each), what was masked,
+what it was flagged for, and whether it is held back for that."""
 FILE_BYTES = 256 * 2**20
 """Text a file holds, about."""
 GROUP_ROWS = 1024

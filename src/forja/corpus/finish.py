@@ -65,8 +65,6 @@ def _with_verdicts(staged: Staged, index: int, clusters: Clusters, over: npt.NDA
     live = load_array(staged.staging, "live", bucket)
     start, end = staged.starts[index : index + 2].tolist()
     reasons = table["reason"].to_pylist()
-    quarantined = np.array([reason is None for reason in reasons], bool)
-    quarantined[live] = False
     cluster: list[str | None] = [None] * len(table)
     kept_as: list[str | None] = [None] * len(table)
     first, last = np.searchsorted(clusters.places, (start, end))
@@ -91,7 +89,6 @@ def _with_verdicts(staged: Staged, index: int, clusters: Clusters, over: npt.NDA
     for name, column in (
         ("duplicate_of", pa.array(kept_as, pa.string())),
         ("cluster", pa.array(cluster, pa.string())),
-        ("held", pa.array(quarantined)),
     ):
         table = table.append_column(name, column)
     return table
@@ -122,7 +119,14 @@ class _Tally:
 
     def _row(self, row: dict[str, Any], size: int) -> None:
         own = self.sources.setdefault(
-            row["source"], {"rejected": Counter(), "masked": Counter(), "quarantined": Counter(), "numbers": Counter()}
+            row["source"],
+            {
+                "rejected": Counter(),
+                "masked": Counter(),
+                "quarantined": Counter(),
+                "reported": Counter(),
+                "numbers": Counter(),
+            },
         )
         own["numbers"].update(read_documents=1, read_bytes=row["raw_bytes"])
         if row["masked"]:
@@ -135,13 +139,18 @@ class _Tally:
             self.quarantined = [self.quarantined[0] + 1, self.quarantined[1] + size]
         else:
             own["numbers"].update(kept_documents=1, kept_bytes=size, synthetic_documents=int(row["synthetic"]))
+            if row["flags"]:
+                own["reported"].update({flag["kind"] for flag in json.loads(row["flags"])})
             _count(self.languages, row["lang"] or "und", size)
             region = json.loads(row["meta"]).get("region") if '"region"' in row["meta"] else None
             _count(self.regions, region or "unknown", size)
 
     def as_json(self) -> dict[str, Any]:
         sources = {
-            name: {**own["numbers"], **{key: dict(own[key]) for key in ("rejected", "masked", "quarantined")}}
+            name: {
+                **own["numbers"],
+                **{key: dict(own[key]) for key in ("rejected", "masked", "quarantined", "reported")},
+            }
             for name, own in self.sources.items()
         }
         return {

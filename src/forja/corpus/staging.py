@@ -79,7 +79,7 @@ def staged_bytes(staging: Path) -> int:
 
 
 def sort_bucket(job: dict[str, Any]) -> dict[str, Any]:
-    """Sort one bucket by id and write its arrays. job: staging, bucket, quarantine. Returns its counts."""
+    """Sort one bucket by id and write its arrays. job: staging, bucket. Returns its counts."""
     staging, bucket = Path(job["staging"]), job["bucket"]
     with pa.OSFile(str(staging / f"bucket-{bucket:03d}.arrow")) as file, pa.ipc.open_stream(file) as reader:
         table = reader.read_all()
@@ -88,10 +88,7 @@ def sort_bucket(job: dict[str, Any]) -> dict[str, Any]:
     with pa.ipc.new_file(str(staging / f"sorted-{bucket:03d}.arrow"), STAGED, options=COMPRESSED) as writer:
         writer.write_table(table, max_chunksize=GROUP_ROWS)
     (staging / f"bucket-{bucket:03d}.arrow").unlink()
-    mask = pc.is_null(table["reason"])
-    if job["quarantine"]:
-        mask = pc.and_(mask, pc.is_null(table["flags"]))
-    live = np.flatnonzero(mask.to_numpy())
+    live = np.flatnonzero(pc.and_not(pc.is_null(table["reason"]), table["held"]).to_numpy())
     kept = table.take(live)
     arrays: dict[str, npt.NDArray[Any]] = {
         "live": live,

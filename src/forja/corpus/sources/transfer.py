@@ -276,7 +276,7 @@ def _asked_wait(header: str | None) -> float | None:
 
 def _s3_attempt(request: Request, part: Path) -> Answer:
     """An object of S3, by Arrow's client through fsspec: with the credentials that the environment holds, or none."""
-    from fsspec.implementations.arrow import ArrowFSWrapper  # type: ignore[import-untyped]
+    from fsspec.implementations.arrow import ArrowFSWrapper
     from pyarrow.fs import S3FileSystem
 
     parts = urlsplit(request.url)
