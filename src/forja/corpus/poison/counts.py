@@ -1,0 +1,106 @@
+"""In how many documents words, word pairs and runs of four stand: a count-min sketch of fixed size (Cormode and
+Muthukrishnan 2005), which workers fill apart and which adds up to the same in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from forja.corpus.poison.tokens import Hashes, Integers, Tokens, grams, tokenise
+
+RUN = 4
+"""Tokens in a run."""
+WINDOW = 2
+"""Of so many runs in a row the one of least hash is counted (winnowing, Schleimer et al. 2003, section 3): two texts
+that share RUN + WINDOW - 1 tokens in a row share one that is counted."""
+MOST = np.iinfo(np.uint16).max
+LEAST_BITS, MOST_BITS = 18, 28
+PAIR_SALT, RUN_SALT = np.uint64(0xA0761D6478BD642F), np.uint64(0xE7037ED1A0B428DB)
+
+
+def bits_for(text_bytes: int) -> int:
+    """Bits of a table for so much text: a slot for every two bytes of it, 2**28 (512 MB) at most."""
+    return max(LEAST_BITS, min(MOST_BITS, (max(1, text_bytes) // 2).bit_length()))
+
+
+class Counts:
+    """Document frequencies, never too low but for saturation at 65,535, and seldom too high."""
+
+    def __init__(self, bits: int) -> None:
+        self.bits = bits
+        self.documents = 0
+        self.table = np.zeros(1 << bits, np.uint16)
+
+    def add(self, texts: Sequence[str]) -> None:
+        """Count what these documents hold, each document once."""
+        tokens = tokenise(texts)
+        document = tokens.document()
+        self.documents += len(texts)
+        for hashes in (tokens.hashes, pairs(tokens)):
+            self._count(hashes, document)
+        places, hashes = runs(tokens)
+        self._count(hashes, document[places])
+
+    def _count(self, hashes: Hashes, document: Integers) -> None:
+        held = hashes != 0
+        hashes, document = hashes[held], document[held]
+        each = hashes + document.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        _, first = np.unique(each, return_index=True)
+        hashes = hashes[first]
+        for slots in self._slots(hashes):
+            slots, more = np.unique(slots, return_counts=True)
+            self.table[slots] = np.minimum(self.table[slots].astype(np.int64) + more, MOST)
+
+    def of(self, hashes: Hashes) -> npt.NDArray[np.uint16]:
+        """In how many documents each stands, at most."""
+        one, two = self._slots(hashes)
+        return np.minimum(self.table[one], self.table[two])
+
+    def _slots(self, hashes: Hashes) -> tuple[Integers, Integers]:
+        half = np.uint64((1 << (self.bits - 1)) - 1)
+        upper = (hashes >> np.uint64(64 - self.bits + 1)).astype(np.int64)
+        return upper, (hashes & half).astype(np.int64) + (1 << (self.bits - 1))
+
+    def merge(self, other: Counts) -> None:
+        """Take in what another worker counted; the tables must be of one size."""
+        if other.bits != self.bits:
+            raise ValueError(f"tables of {self.bits} and {other.bits} bits do not add up")
+        self.documents += other.documents
+        total = self.table.astype(np.uint32) + other.table
+        np.minimum(total, MOST, out=total)
+        self.table = total.astype(np.uint16)
+
+    def save(self, path: Path) -> None:
+        np.savez(path, table=self.table, documents=np.int64(self.documents))
+
+    @classmethod
+    def load(cls, path: Path) -> Counts:
+        with np.load(path) as found:
+            table = found["table"]
+            counts = cls(LEAST_BITS)
+            counts.bits = len(table).bit_length() - 1
+            counts.table, counts.documents = table, int(found["documents"])
+            return counts
+
+
+def pairs(tokens: Tokens) -> Hashes:
+    """(tokens,) hashes of each token with the next; 0 at a text's end."""
+    found = grams(tokens, 2)
+    return np.where(found != 0, found ^ PAIR_SALT, found)
+
+
+def runs(tokens: Tokens) -> tuple[Integers, Hashes]:
+    """Runs of RUN tokens, winnowed: their places and hashes."""
+    found = grams(tokens, RUN)
+    open_end = np.where(found == 0, np.iinfo(np.uint64).max, found)
+    padded = np.concatenate([open_end, np.full(WINDOW - 1, np.iinfo(np.uint64).max, np.uint64)])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)
+    chosen = np.zeros(len(padded), bool)
+    # Only windows that begin at a run: as WINDOW is less than RUN, none reaches into the next text.
+    begin = np.flatnonzero(found)
+    chosen[begin + windows[begin].argmin(axis=1)] = True
+    places = np.flatnonzero(chosen[: len(found)] & (found != 0))
+    return places, found[places] ^ RUN_SALT
