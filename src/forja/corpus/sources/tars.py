@@ -71,6 +71,8 @@ def read_tar(file: IO[bytes], max_bytes: int) -> Iterator[Member]:
             yield _member(header, extended, member, max_bytes)
         extended = {}
         member.finish()
+    if not found and not closed:
+        raise ForjaError("this is not a tar archive.", fix="Check the source's `kind`.")
     if not closed:
         yield Member("#end", "truncated")
 

@@ -39,7 +39,7 @@ def read_zip(file: IO[bytes], max_bytes: int) -> Iterator[Member]:
             if info.is_dir():
                 continue
             refusal = _refusal(info, max_bytes)
-            if info.header_offset in shared:
+            if id(info) in shared:
                 refusal = refusal or "bomb"
             yield _member(archive, info, refusal)
 
@@ -81,13 +81,13 @@ def _refusal(info: zipfile.ZipInfo, max_bytes: int) -> Refusal | None:
 
 
 def _overlapping(infos: list[zipfile.ZipInfo]) -> set[int]:
-    """Offsets of members that lie in others: one packed kernel said to be many files (D. Fifield, A better zip
+    """Members that lie in others, by their `id`: one packed kernel said to be many files (D. Fifield, A better zip
     bomb, WOOT 2019, section 3)."""
     found = set()
     end = 0
     for info in sorted(infos, key=lambda info: info.header_offset):
         if info.header_offset < end:
-            found.add(info.header_offset)
+            found.add(id(info))
         end = max(end, info.header_offset + HEADER.size + info.compress_size)
     return found
 
@@ -96,14 +96,16 @@ def _overlapping(infos: list[zipfile.ZipInfo]) -> set[int]:
 
 
 def _recovered(file: IO[bytes], max_bytes: int) -> Iterator[Member]:
+    found = False
     at = _find(file, 0)
-    if at is None:
-        raise ForjaError("this zip has no directory, and not one whole member is found in it.", fix="Get it again.")
     while at is not None:
         local = _Local(file, at)
+        found = found or local.name is not None
         if local.name is not None and not local.name.endswith("/"):
             yield Member(local.name, local.refusal(max_bytes), local.begin, local.packed)
         at = _find(file, local.end())
+    if not found:
+        raise ForjaError("this zip has no directory, and no member is found in it.", fix="Get it again.")
     yield Member("#end", "truncated")
 
 
