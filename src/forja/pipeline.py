@@ -204,7 +204,8 @@ def _code_digest(paths: Iterable[str]) -> str:
     whole = hashlib.sha256()
     for relative in paths:
         top = PACKAGE / relative
-        for file in [top] if top.is_file() else sorted([*top.rglob("*.py"), *top.rglob("*.jinja")]):
+        found = (path for kind in ("*.py", "*.jinja", "*.txt") for path in top.rglob(kind))
+        for file in [top] if top.is_file() else sorted(found):
             if file.relative_to(PACKAGE).as_posix() in ONLOOKERS:
                 continue
             whole.update(file.relative_to(PACKAGE).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
@@ -267,6 +268,12 @@ def _corpus(job: Job) -> Any:
     section, seed = job.recipe.corpus, job.recipe.seed
     forgotten = forgotten_ids(job.run.folder)
     return build_corpus(section, job.workspace, base_folder=job.base_folder, seed=seed, forgotten=forgotten)
+
+
+def _corpus_report(job: Job) -> Any:
+    from forja.evaluation.corpus_report import corpus_report_stage
+
+    return corpus_report_stage(job.run.folder, job.workspace)
 
 
 def _tokenizer(job: Job) -> Any:
@@ -344,6 +351,15 @@ STAGES = (
         inputs=_sources,
     ),
     Stage(
+        "corpus-report",
+        ("corpus-report", "corpus-report.html"),
+        ("corpus",),
+        lambda recipe: {},
+        ("evaluation",),
+        ("jinja2",),
+        _corpus_report,
+    ),
+    Stage(
         "tokenizer",
         ("tokenizer",),
         ("corpus",),
@@ -395,7 +411,7 @@ STAGES = (
     Stage(
         "report",
         ("report", "report.html", "metrics.json"),
-        ("corpus", "tokenizer", "tokens", "pretrain", "export", "evaluate"),
+        ("corpus", "corpus-report", "tokenizer", "tokens", "pretrain", "export", "evaluate"),
         lambda recipe: {"seed": recipe.seed, "report": recipe.report.model_dump(mode="json")},
         ("evaluation", "serving/generate.py"),
         ("torch",),
