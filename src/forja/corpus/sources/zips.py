@@ -36,7 +36,7 @@ def read_zip(file: IO[bytes], max_bytes: int) -> Iterator[Member]:
         infos = archive.infolist()
         shared = _overlapping(infos)
         for info in sorted(infos, key=lambda info: (info.filename, info.header_offset)):
-            if info.is_dir():
+            if info.filename.endswith("/"):
                 continue
             refusal = _refusal(info, max_bytes)
             if id(info) in shared:
