@@ -4,9 +4,11 @@
 
 Deduplication alone: JSON Lines in, kept documents out; the same bands, rows and shingles for all. The whole: web
 pages in WARC files through extraction, language, quality rules, personal data and deduplication. Memory: Forja's
-peak over its whole process tree (proportional set size), by corpus size in GB. PEERS_PYTHON is the interpreter of an environment made by
-`uv venv peers && uv pip install -p peers/bin/python 'datatrove[processing]==0.10.1' datasketch==2.0.0 fasttext-numpy2-wheel`.
-Peers run at 0.1 GB or less: they are slow.
+peak over its whole process tree (proportional set size), by corpus size in GB. Peers run at 0.1 GB or less: they
+are slow. PEERS_PYTHON is the interpreter of an environment of their own, made by
+
+    uv venv peers
+    uv pip install -p peers/bin/python 'datatrove[processing]==0.10.1' datasketch==2.0.0 fasttext-numpy2-wheel spacy
 """
 
 from __future__ import annotations
@@ -24,9 +26,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import planted
 import psutil
 import pyarrow.parquet as pq
+
+import planted
 
 PEERS = Path(__file__).with_name("corpus_peers.py")
 BARE = [
@@ -119,8 +122,8 @@ def truth_about(found: dict[str, Any], truth: list[dict[str, Any]]) -> str:
     precision = sum(name in right for name in names) / max(1, len(names))
     spread = ", ".join(f"{low:.2f}: {sum(hits) / max(1, len(hits)):.3f} of {len(hits)}" for low, hits in bins.items())
     return (
-        f"near recall {sum(near) / max(1, len(near)):.4f} of {len(near)} pairs ({spread}); exact {caught} of {len(exact)}; "
-        f"precision {precision:.4f} of {len(names)} rejected"
+        f"near recall {sum(near) / max(1, len(near)):.4f} of {len(near)} pairs ({spread}); "
+        f"exact {caught} of {len(exact)}; precision {precision:.4f} of {len(names)} rejected"
     )
 
 
@@ -149,10 +152,8 @@ def dedup(options: argparse.Namespace, place: Path) -> None:
 
 def whole(options: argparse.Namespace, place: Path) -> None:
     source = place / "web"
-    here = str(Path(__file__).parent)
-    write = f"import sys; sys.path.insert(0, {here!r}); import planted; from pathlib import Path; planted.write_web(Path({str(source)!r}), Path({str(options.data)!r}), {1000 * options.web_size})"
-    subprocess.run([options.peers, "-c", write], check=True)
-    page = next(iter(planted.documents(planted.real_sentences(options.data), 1)))
+    command = [options.peers, str(PEERS), "write-web", str(options.data), str(source), str(1000 * options.web_size)]
+    subprocess.run(command, check=True)
     size = 1000 * options.web_size
     ours = forja(source, place / "runs", *RULES)
     print(f"the whole, {size:.0f} MB of text in web pages ({size_of(source):.0f} MB packed), {WORKERS} workers")
@@ -165,7 +166,6 @@ def whole(options: argparse.Namespace, place: Path) -> None:
         f"  datatrove   {size / theirs['seconds']:8.2f} MB/s   kept {len(theirs['kept']):,}   "
         f"forja is {theirs['seconds'] / ours['seconds']:.1f} x as fast"
     )
-    assert page
 
 
 def memory(options: argparse.Namespace, place: Path) -> None:

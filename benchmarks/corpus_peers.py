@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import planted
+
 
 def datatrove_dedup(source: Path, work: Path, workers: int) -> dict[str, object]:
     """The four MinHash steps with Forja's parameters (22 bands of 8, 5 words), JSON Lines in and out."""
@@ -110,5 +112,8 @@ def _ids(folder: Path) -> list[str]:
 
 if __name__ == "__main__":
     what, source, work, workers, *rest = sys.argv[1:]
+    if what == "write-web":  # warcio is the peers'
+        planted.write_web(Path(work), Path(source), float(workers))
+        raise SystemExit
     run = {"datatrove": datatrove_dedup, "datatrove-whole": datatrove_whole, "datasketch": datasketch_dedup}[what]
     print(json.dumps(run(Path(source), Path(work), int(workers), *rest)), file=sys.__stdout__)

@@ -12,6 +12,7 @@ import json
 import random
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 WORD = re.compile(r"\w+")
@@ -41,7 +42,7 @@ def similarity(one: list[str], two: list[str]) -> float:
 
 
 def documents(sentences: list[str], megabytes: float, seed: int = 1) -> Iterator[dict[str, object]]:
-    """{id, text, of?, jaccard?, plant?}: originals, and of every hundred two exact copies, four near ones, two decoys."""
+    """{id, text, of?, jaccard?, plant?}: originals, and of a hundred two exact copies, four near ones, two decoys."""
     draw = random.Random(seed)
     size = number = 0
     while size < megabytes * 1e6:
@@ -81,25 +82,28 @@ def write(folder: Path, data: Path, megabytes: float, *, files: int = 4, seed: i
     """JSON Lines files of about this size in all; returns the planted rows without their text."""
     sentences = real_sentences(data)
     folder.mkdir(parents=True, exist_ok=True)
-    outputs = [open(folder / f"{number:02d}.jsonl", "w", encoding="utf-8") for number in range(files)]
     truth = []
-    for number, row in enumerate(documents(sentences, megabytes, seed)):
-        outputs[number % files].write(json.dumps({"id": row["id"], "text": row["text"]}) + "\n")
-        if "plant" in row:
-            truth.append({key: value for key, value in row.items() if key != "text"})
-    for output in outputs:
-        output.close()
+    with ExitStack() as opened:
+        outputs = [opened.enter_context(open(folder / f"{number:02d}.jsonl", "w")) for number in range(files)]
+        for number, row in enumerate(documents(sentences, megabytes, seed)):
+            outputs[number % files].write(json.dumps({"id": row["id"], "text": row["text"]}) + "\n")
+            if "plant" in row:
+                truth.append({key: value for key, value in row.items() if key != "text"})
     return truth
 
 
 PAGE = """<!DOCTYPE html><html lang="en"><head><title>{title}</title><meta charset="utf-8">
 <style>body {{ margin: 0 }} .nav {{ float: left }}</style><script>window.dataLayer = [];</script></head><body>
-<nav class="nav"><ul><li><a href="/">Home</a></li><li><a href="/news">News</a></li><li><a href="/about">About us</a></li>
-<li><a href="/contact">Contact</a></li></ul></nav><header><div class="logo"><a href="/">Example Site</a></div></header>
-<div class="sidebar"><h3>Related</h3><ul><li><a href="/1">Another story</a></li><li><a href="/2">One more</a></li></ul></div>
+<nav class="nav"><ul><li><a href="/">Home</a></li><li><a href="/news">News</a></li>
+<li><a href="/about">About us</a></li>
+<li><a href="/contact">Contact</a></li></ul></nav>
+<header><div class="logo"><a href="/">Example Site</a></div></header>
+<div class="sidebar"><h3>Related</h3><ul>
+<li><a href="/1">Another story</a></li><li><a href="/2">One more</a></li></ul></div>
 <main><article><h1>{title}</h1>{body}</article></main>
 <div class="cookie">We use cookies. <button>Accept</button></div>
-<footer><p>Copyright Example. <a href="/privacy">Privacy policy</a> <a href="/terms">Terms</a></p></footer></body></html>"""
+<footer><p>Copyright Example.
+<a href="/privacy">Privacy policy</a> <a href="/terms">Terms</a></p></footer></body></html>"""
 
 
 def write_web(folder: Path, data: Path, megabytes: float, *, files: int = 4, seed: int = 1) -> None:
@@ -112,23 +116,17 @@ def write_web(folder: Path, data: Path, megabytes: float, *, files: int = 4, see
 
     folder.mkdir(parents=True, exist_ok=True)
     draw = random.Random(seed)
-    outputs = [open(folder / f"{number:02d}.warc.gz", "wb") for number in range(files)]
-    writers = [WARCWriter(output, gzip=True) for output in outputs]
-    for number, row in enumerate(documents(real_sentences(data), megabytes, seed)):
-        text = str(row["text"])
-        if number % 10 == 0:
-            text += f"\nWrite to person{number}@mail.example.org or call +1 212 555 {draw.randrange(1000, 9999)}."
-        body = "".join(f"<p>{html.escape(paragraph)}</p>\n" for paragraph in text.split("\n"))
-        page = PAGE.format(title=html.escape(text[:40]), body=body).encode()
-        headers = StatusAndHeaders("200 OK", [("Content-Type", "text/html; charset=utf-8")], protocol="HTTP/1.1")
-        writer = writers[number % files]
-        writer.write_record(
-            writer.create_warc_record(
-                f"http://site{number % 50}.example.com/{row['id']}",
-                "response",
-                payload=io.BytesIO(page),
-                http_headers=headers,
-            )
-        )
-    for output in outputs:
-        output.close()
+    with ExitStack() as opened:
+        outputs = [opened.enter_context(open(folder / f"{number:02d}.warc.gz", "wb")) for number in range(files)]
+        writers = [WARCWriter(output, gzip=True) for output in outputs]
+        for number, row in enumerate(documents(real_sentences(data), megabytes, seed)):
+            text = str(row["text"])
+            if number % 10 == 0:
+                text += f"\nWrite to person{number}@mail.example.org or call +1 212 555 {draw.randrange(1000, 9999)}."
+            body = "".join(f"<p>{html.escape(paragraph)}</p>\n" for paragraph in text.split("\n"))
+            page = PAGE.format(title=html.escape(text[:40]), body=body).encode()
+            headers = StatusAndHeaders("200 OK", [("Content-Type", "text/html; charset=utf-8")], protocol="HTTP/1.1")
+            url = f"http://site{number % 50}.example.com/{row['id']}"
+            writer = writers[number % files]
+            payload = io.BytesIO(page)
+            writer.write_record(writer.create_warc_record(url, "response", payload=payload, http_headers=headers))
