@@ -12,7 +12,7 @@ import forja
 
 PACKAGE = Path(forja.__file__).parent
 ROOMS = ("corpus", "tokens", "models", "training", "evaluation", "serving")
-ABOVE = ("cli", "pipeline")
+ABOVE = ("cli", "pipeline", "lineage", "erasure", "retraining", "data_commands")
 
 
 def imported(file: Path) -> Iterator[str]:

@@ -163,18 +163,20 @@ def placeholders(text: str) -> dict[str, int]:
     return dict(sorted(Counter(match[1] for match in PLACEHOLDER.finditer(text)).items()))
 
 
-def bytes_before(folder: Path, ids: Collection[str]) -> dict[str, int]:
-    """Bytes of text that lie before each of these kept documents, in the order of the corpus."""
-    before: dict[str, int] = {}
+def in_first(folder: Path, ids: Collection[str], wanted: int) -> set[str]:
+    """Those of these kept documents of which a part lies in the corpus's first `wanted` bytes of text."""
+    found: set[str] = set()
     total = 0
     for path in sorted(folder.glob("documents-*.parquet")):
         for batch in _batches(path, ["id", "text"]):
             sizes = pc.fill_null(pc.binary_length(batch["text"]), 0).to_pylist()
             for identity, size in zip(batch["id"].to_pylist(), sizes, strict=True):
+                if total >= wanted:
+                    return found
                 if identity in ids:
-                    before[identity] = total
+                    found.add(identity)
                 total += size
-    return before
+    return found
 
 
 def _select(folder: Path, pick: Callable[[pa.Table], pa.ChunkedArray]) -> Iterator[Found]:

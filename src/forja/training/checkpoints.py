@@ -17,13 +17,14 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from forja.errors import ForjaError
 from forja.progress import say
 from forja.run import fsync_folder, sha256_file
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FORMAT = 1
 _NAME = re.compile(r"step-(\d{8,})")
@@ -163,16 +164,27 @@ def prune_checkpoints(folder: Path, *, keep_last: int, best: int | None, keep_ev
     can go on from each; remove the others."""
     steps = list_checkpoints(folder)
     kept = {*steps[-keep_last:], *(step for step in steps if keep_every and step % keep_every == 0)}
-    kept |= {best, *(best_before(folder, step) for step in kept)}
+    kept |= {best_before(folder, step) for step in kept} | {-1 if best is None else best}
     for step in steps:
         if step not in kept:
             _drop(checkpoint_folder(folder, step))
 
 
 def best_before(folder: Path, step: int) -> int:
-    """The best checkpoint's step when that of `step` was written; -1 where there was none yet."""
-    state = json.loads((checkpoint_folder(folder, step) / "state.json").read_text(encoding="utf-8"))
-    return int(state["best_step"])
+    """The best checkpoint's step when that of `step` was written; -1 where there was none yet, or it is damaged."""
+    try:
+        state = json.loads((checkpoint_folder(folder, step) / "state.json").read_text(encoding="utf-8"))
+        return int(state["best_step"])
+    except (OSError, ValueError, KeyError):
+        return -1
+
+
+def drop_later(folder: Path, after: int) -> None:
+    """Remove the checkpoints of later steps than `after`."""
+    for step in list_checkpoints(folder):
+        if step > after:
+            _drop(checkpoint_folder(folder, step))
+    clear_leftovers(folder)
 
 
 def clear_leftovers(folder: Path) -> None:

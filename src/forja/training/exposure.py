@@ -5,11 +5,8 @@ A batch is a pure function of (seed, step), so this is computed, not recorded.
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -119,15 +116,3 @@ def last_sound(folder: Path, stale: Stale) -> int:
         if not trained and not judged and best_before(folder, step) in (-1, *steps):
             return step
     return 0
-
-
-def drop_checkpoints(folder: Path, *, after: int) -> list[int]:
-    """Delete the checkpoints of later steps than `after`; returns them."""
-    gone = [step for step in list_checkpoints(folder) if step > after]
-    for step in gone:
-        shutil.rmtree(checkpoint_folder(folder, step))
-    return gone
-
-
-def as_json(uses: list[Use]) -> list[Mapping[str, Any]]:
-    return [asdict(use) for use in uses]
