@@ -195,10 +195,19 @@ def test_versions_are_said_in_words() -> None:
         ([{"version": "1.0", "lessThan": "*", "status": "affected"}], "", "1.0 and later"),
         ([{"version": "0", "lessThan": "*", "status": "affected"}], "", "all versions"),
         ([{"version": "2", "status": "unaffected"}], "affected", "all versions except 2"),
+        ([{"version": "2", "lessThanOrEqual": "None", "status": "affected"}], "", "2"),
         ([{"version": "a" * 40, "lessThan": "b" * 40, "status": "affected"}], "", f"from {'a' * 12} before {'b' * 12}"),
     ):
         product |= {"versions": versions, "defaultStatus": default}
         assert f"- Acme Widget on Linux: {words}." in text_of(entry)
+
+
+def test_a_description_written_as_html_is_text_and_one_about_tags_keeps_them() -> None:
+    entry = changed()
+    entry["containers"]["cna"]["descriptions"] = [{"lang": "en-US", "value": "<p>One &amp; two.</p>\n<p>Three.</p>"}]
+    assert "\n\nOne & two.\n\nThree.\n\n" in text_of(entry)
+    entry["containers"]["cna"]["descriptions"] = [{"lang": "en", "value": "A crafted <img src=x> or <b> tag."}]
+    assert "\n\nA crafted <img src=x> or <b> tag.\n\n" in text_of(entry)
 
 
 def test_a_vector_of_each_version_is_put_in_words() -> None:

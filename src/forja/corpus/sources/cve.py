@@ -99,7 +99,7 @@ def render_cve(record: Record) -> Record:
     weaknesses = _weaknesses(parts)
     scores = [data for part in parts for data in _scores(part)]
     exploited = _exploited_since(parts)
-    title = sentence(said(cna.get("title"))).rstrip(".")
+    title = " ".join(said(cna.get("title")).split()).rstrip(".")
     published = iso_date(member(about, "datePublished"))
     text = document(
         f"{record.origin}: {title}" if title else record.origin,
@@ -184,6 +184,8 @@ def _range(version: dict[str, Any]) -> str:
 
 def _number(version: dict[str, Any], key: str) -> str:
     number = " ".join(said(version.get(key)).split())
+    if key != "version" and number != "*" and number.lower() in UNNAMED:
+        return ""
     # Commit ids are told by their first twelve digits.
     return number[:12] if re.fullmatch(r"[0-9a-f]{40}", number) else number[:120]
 

@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element, ParseError
 
 from forja.corpus.sources.json_stream import CUT
 from forja.corpus.sources.phrasing import MANY_LINES, is_before
-from forja.corpus.sources.record import Form, Record, rejected
+from forja.corpus.sources.record import Record, rejected
 from forja.errors import ForjaError
 from forja.recipe import Source
 
@@ -61,8 +61,7 @@ def _record(entry: bytes, kind: Catalogue, place: str, since: str | None) -> Rec
     date = max((found.decode() for found in CHANGED.findall(entry)), default=None)
     if is_before(date, since):
         return rejected(key, "before-since")
-    # `capec` is a form of its own: its fields are others.
-    return Record(key, entry, cast(Form, kind), date=date, licence=LICENCES[kind])
+    return Record(key, entry, kind, date=date, licence=LICENCES[kind])
 
 
 def _attributes(entry: bytes) -> list[tuple[bytes, bytes]]:

@@ -131,13 +131,15 @@ def unescaped(text: str) -> str:
 def in_english(descriptions: Any) -> tuple[str, str | None]:
     """(text, ISO 639-1 language) of [{lang, value}]: English where there is some, else the first."""
     entries = [entry for entry in mappings(descriptions) if said(entry.get("value"))]
-    for entry in entries:
-        if said(entry.get("lang")).lower().startswith("en"):
-            return paragraphs(said(entry["value"])), "en"
     if not entries:
         return "", None
-    found = LANGUAGE.match(said(entries[0].get("lang")))
-    return paragraphs(said(entries[0]["value"])), found[1].lower() if found else None
+    english = (entry for entry in entries if said(entry.get("lang")).lower().startswith("en"))
+    chosen = next(english, entries[0])
+    text = said(chosen["value"])
+    # Tags are what many descriptions are about: only what is written as HTML is taken for it.
+    text = from_markup(text) if text.startswith("<p>") or "</p>" in text else paragraphs(text)
+    found = LANGUAGE.match(said(chosen.get("lang")))
+    return text, found[1].lower() if found else None
 
 
 def references(urls: Iterable[str], most: int = 12) -> str:
