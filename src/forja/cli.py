@@ -21,6 +21,7 @@ from typing import Annotated, Any
 import typer
 
 from forja import __version__
+from forja.data_commands import data_app
 from forja.errors import ForjaError, Interrupted
 from forja.progress import say, set_quiet
 from forja.recipe import Recipe
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 recipe_app = typer.Typer(help="Look at recipes: list, show, schema.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(recipe_app, name="recipe")
+app.add_typer(data_app, name="data")
 
 RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A YAML file or a shipped recipe's name.")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Overrides.")]
@@ -76,6 +78,9 @@ def _run_until(
         print(f"Nothing to do: {run.folder} is up to date.")
     elif last == "report":
         _print_ending(run, metrics, reference, next(iter(recipe.report.prompts), "The"))
+    elif last == "corpus-report":
+        print(f"corpus: {_figures_line(results[0].figures)}")
+        print(f"Report: {run.folder / 'corpus-report.html'}")
     else:
         print(f"{last}: {_figures_line(results[-1].figures)}")
 
@@ -138,8 +143,9 @@ _stage_command(
     example="demo --name mine --source ~/tickets training.minutes=10",
 )
 _stage_command(
-    "corpus",
-    "Collect, clean and deduplicate documents.",
+    "corpus-report",
+    "Collect, clean and deduplicate documents, and report what went in.",
+    command_name="corpus",
     example="demo --source ~/tickets --source dump.jsonl.gz",
 )
 _stage_command("tokenizer", "Train the tokenizer (and the stages before it).")

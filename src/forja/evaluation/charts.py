@@ -15,7 +15,9 @@ from itertools import pairwise
 WIDTH, HEIGHT = 420, 262
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 30, 40
 MOST_POINTS, MOST_HINTS = 240, 48
-ROW = 38
+ROW, NOTED_ROW = 38, 66
+MOST_HIDDEN = 2.5
+"""Units: what is narrower than that could not be seen."""
 
 Point = tuple[float, float]
 
@@ -37,6 +39,17 @@ class Bar:
     value: float
     shown: str
     accent: bool = False
+
+
+@dataclass(frozen=True)
+class Narrowing:
+    """A row of a funnel: how much is left after it, how much it took away, the figure beside it, a note below."""
+
+    label: str
+    left: float
+    taken: float
+    shown: str
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,11 +116,28 @@ def bar_chart(title: str, bars: Sequence[Bar], *, log: bool = False) -> str:
     return _figure(title, _svg(title, ROW * len(finite) + 4, body), [])
 
 
+def funnel_chart(title: str, rows: Sequence[Narrowing], *, taken: str) -> str:
+    """Bars one below the other, each as long as what is left, with what was taken away in another colour at its end.
+
+    taken: what the legend calls that. A row that took something away shows it, however little it is.
+    """
+    largest = max((row.left + row.taken for row in rows), default=0.0)
+    if largest <= 0:
+        return _figure(title, '<p class="none">Nothing was recorded.</p>', [])
+    unit = (WIDTH - 4) / largest
+    body, top = [], 0
+    for row in rows:
+        body.append(_narrowing(top, row, unit))
+        top += NOTED_ROW if row.note else ROW
+    keys = f'<span><i class="key taken"></i>{escape(taken)}</span>'
+    return _figure(title, _svg(title, top, body), [], keys)
+
+
 # --- parts ---------------------------------------------------------------------------------------
 
 
-def _figure(title: str, content: str, legend: Sequence[tuple[int, Series]]) -> str:
-    keys = "".join(
+def _figure(title: str, content: str, legend: Sequence[tuple[int, Series]], keys: str = "") -> str:
+    keys += "".join(
         f'<span><i class="key s{index % 4}{" dashed" if one.dashed else ""}"></i>{escape(one.label)}</span>'
         for index, one in legend
     )
@@ -161,15 +191,37 @@ def _hints(index: int, one: Series, points: Sequence[Point], across: Axis, up: A
 def _bar_row(row: int, bar: Bar, length: float) -> str:
     top = ROW * row
     style = "bar accent" if bar.accent else "bar"
-    # Up to 8.2 units a character in wide typefaces; a longer label would run into the figure.
-    room = int((WIDTH - 8) / 8.2) - len(bar.shown)
-    label = bar.label if len(bar.label) <= room else bar.label[: max(1, room - 1)] + "…"
     return (
-        f"<g><title>{escape(bar.label)}: {escape(bar.shown)}</title>"
-        f'<text class="label" x="2" y="{top + 14}">{escape(label)}</text>'
-        f'<text class="figure" x="{WIDTH - 2}" y="{top + 14}" text-anchor="end">{escape(bar.shown)}</text>'
+        f"<g>{_heading(top, bar.label, bar.shown)}"
         f'<rect class="rail" x="2" y="{top + 20}" width="{WIDTH - 4}" height="9" rx="2"/>'
         f'<rect class="{style}" x="2" y="{top + 20}" width="{_n(length)}" height="9" rx="2"/></g>'
+    )
+
+
+def _narrowing(top: int, row: Narrowing, unit: float) -> str:
+    taken = max(row.taken * unit, MOST_HIDDEN if row.taken > 0 else 0.0)
+    start = min(row.left * unit, WIDTH - 4 - taken)
+    parts = [
+        _heading(top, row.label, row.shown),
+        f'<rect class="rail" x="2" y="{top + 21}" width="{WIDTH - 4}" height="11" rx="2"/>',
+        f'<rect class="bar" x="2" y="{top + 21}" width="{_n(start)}" height="11" rx="2"/>',
+    ]
+    if row.taken > 0:
+        parts.append(f'<rect class="taken" x="{_n(2 + start)}" y="{top + 21}" width="{_n(taken)}" height="11" rx="2"/>')
+    if row.note:
+        parts.append(f'<text class="note" x="2" y="{top + 48}">{escape(row.note)}</text>')
+    return f"<g>{''.join(parts)}</g>"
+
+
+def _heading(top: int, label: str, shown: str) -> str:
+    """A row's label and figure, and both whole as a hint."""
+    # Up to 8.2 units a character in wide typefaces; a longer label would run into the figure.
+    room = int((WIDTH - 8) / 8.2) - len(shown)
+    cut = label if len(label) <= room else label[: max(1, room - 1)] + "…"
+    return (
+        f"<title>{escape(label)}: {escape(shown)}</title>"
+        f'<text class="label" x="2" y="{top + 14}">{escape(cut)}</text>'
+        f'<text class="figure" x="{WIDTH - 2}" y="{top + 14}" text-anchor="end">{escape(shown)}</text>'
     )
 
 

@@ -1,10 +1,11 @@
-"""What a run's artifacts tell, as plain data for the report. Nothing here is formatted or drawn."""
+"""What a run's artifacts tell, as plain data for the report. Nothing here is formatted or drawn.
+
+What the corpus stage tells is in `corpus_findings.py`.
+"""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,6 @@ LAST_STEPS = 50
 """Training steps, at most, whose mean loss is set beside a validation; of a short run a twentieth."""
 
 Point = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class SourceTotals:
-    """One source: documents kept and their bytes, and documents rejected."""
-
-    name: str
-    documents: int
-    bytes: int
-    rejected: int
 
 
 @dataclass(frozen=True)
@@ -52,23 +43,6 @@ def receipts(run_folder: Path) -> dict[str, dict[str, Any]]:
     """The stages' receipts by folder, of those that are there."""
     found = {folder: read_json(run_folder / folder / "receipt.json") for folder in STAGES}
     return {folder: receipt for folder, receipt in found.items() if receipt is not None}
-
-
-def source_totals(corpus: Mapping[str, Any]) -> list[SourceTotals]:
-    """What each source gave, the largest first. corpus: the corpus stage's figures."""
-    rows = [
-        SourceTotals(name, own["kept_documents"], own["kept_bytes"], sum(own["rejected"].values()))
-        for name, own in corpus.get("sources", {}).items()
-    ]
-    return sorted(rows, key=lambda row: (-row.bytes, row.name))
-
-
-def tally(corpus: Mapping[str, Any], what: str) -> list[tuple[str, int]]:
-    """A count by kind over all sources, the most frequent first: `rejected` by reason, `masked` by placeholder."""
-    counts: Counter[str] = Counter()
-    for own in corpus.get("sources", {}).values():
-        counts.update(own.get(what, {}))
-    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 def curves(training_folder: Path) -> Curves:

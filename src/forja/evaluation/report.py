@@ -1,6 +1,7 @@
 """The report: one HTML file that opens offline and tells what a run took in, did and came to.
 
-What it tells is gathered in `findings.py`, drawn in `charts.py` and laid out in `report.html.jinja`.
+What it tells is gathered in `findings.py`, drawn in `charts.py` and laid out in `report.html.jinja`; what went in, in
+`corpus_report.py`.
 """
 
 from __future__ import annotations
@@ -10,23 +11,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from forja.evaluation import charts, findings
 from forja.evaluation.charts import Bar, Series
+from forja.evaluation.corpus_report import corpus_part
 from forja.evaluation.machine import machine_description
 from forja.evaluation.metrics import collect_metrics
-from forja.evaluation.wording import FILTERS, choices, counted, gap_sentence, size, verdict
+from forja.evaluation.page import render_page
+from forja.evaluation.wording import choices, gap_sentence, verdict
 from forja.models.transformer import Transformer
 from forja.progress import progress
 from forja.recipe import ReportSection
 from forja.run import write_json_atomic, write_text_atomic
 from forja.tokens.bpe import Tokenizer
+from forja.training.exposure import read_mark
 
 GPT2_BYTES_PER_TOKEN = 4.0
 """About what GPT-2's tokenizer makes of English web text (Radford et al. 2019)."""
-MOST_BARS = 12
 
 Sample = Mapping[str, Any]
 
@@ -58,11 +60,15 @@ class ReportFigures:
 def report_stage(
     section: ReportSection, run_folder: Path, workspace: Path, *, continue_text: Continue, seed: int
 ) -> ReportFigures:
-    """Sample, then write report/samples.json, metrics.json and report.html into the workspace. Raises ForjaError."""
+    """Sample, then write report/samples.json, metrics.json and report.html into the workspace. Raises ForjaError.
+
+    Of a model that has trained on documents since forgotten, no sample is taken: it may know them by heart.
+    """
     from forja.models.hub import load_run_model
 
     model, tokenizer = load_run_model(run_folder)
-    samples = draw_samples(model, tokenizer, section, continue_text, seed)
+    stale = read_mark(run_folder / "model") is not None
+    samples = [] if stale else draw_samples(model, tokenizer, section, continue_text, seed)
     (workspace / "report").mkdir(exist_ok=True)
     write_json_atomic(workspace / "report" / "samples.json", samples)
     write_json_atomic(workspace / "metrics.json", collect_metrics(run_folder))
@@ -103,22 +109,12 @@ def write_report(
 
 def render_report(run_folder: Path, samples: Sequence[Sample], machine: Mapping[str, str]) -> str:
     """The report's HTML. Every text is escaped; only the charts, which escape their own, come in as markup."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(FILTERS)
-    return environment.get_template("report.html.jinja").render(_content(run_folder, samples, machine))
+    return render_page("report.html.jinja", _content(run_folder, samples, machine))
 
 
 def _content(run_folder: Path, samples: Sequence[Sample], machine: Mapping[str, str]) -> dict[str, Any]:
     metrics = collect_metrics(run_folder)
     receipts = findings.receipts(run_folder)
-    collected = receipts.get("corpus", {"figures": {}})["figures"]
-    sources, rejected = findings.source_totals(collected), findings.tally(collected, "rejected")
     compression = findings.compression(run_folder / "tokens")
     curves = findings.curves(run_folder / "training")
     trained = receipts.get("training", {"figures": {}})
@@ -130,19 +126,16 @@ def _content(run_folder: Path, samples: Sequence[Sample], machine: Mapping[str, 
         "metrics": metrics,
         "verdict": verdict(metrics),
         "gap": gap_sentence(gap) if gap else "",
-        "sources": sources,
-        "rejected": rejected,
-        "masked": findings.tally(collected, "masked"),
+        "corpus": corpus_part(receipts["corpus"]["figures"]),
         "compression": compression,
         "choices": choices(trained.get("resolved", {}), trained["figures"].get("measured", {})),
         "stages": [(receipt["stage"], receipt.get("seconds", 0.0)) for receipt in receipts.values()],
         "samples": _by_prompt(samples),
+        "stale": read_mark(run_folder / "model"),
         "recipe": recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
         "machine": machine,
         "charts": {
             "perplexity": _perplexity_chart(metrics),
-            "sources": _sources_chart(sources),
-            "rejected": _rejected_chart(rejected),
             "compression": _compression_chart(compression),
             **_curve_charts(curves),
         },
@@ -169,16 +162,6 @@ def _perplexity_chart(metrics: Mapping[str, float]) -> Markup:
     return Markup(charts.bar_chart("Perplexity on test documents, lower is better", bars))
 
 
-def _sources_chart(sources: Sequence[findings.SourceTotals]) -> Markup:
-    bars = [Bar(row.name, row.bytes, size(row.bytes)) for row in sources if row.bytes]
-    return Markup(charts.bar_chart("Text kept, by source", _most(bars, size)))
-
-
-def _rejected_chart(rejected: Sequence[tuple[str, int]]) -> Markup:
-    bars = [Bar(reason, count, f"{count:,}") for reason, count in rejected]
-    return Markup(charts.bar_chart("Documents rejected, by reason", _most(bars, counted)) if bars else "")
-
-
 def _compression_chart(compression: Mapping[str, float]) -> Markup:
     names = {"train": "Training documents", "valid": "Validation documents", "test": "Test documents"}
     bars = [Bar(names.get(split, split), value, f"{value:.2f}", True) for split, value in compression.items()]
@@ -197,11 +180,3 @@ def _curve_charts(curves: findings.Curves) -> dict[str, Markup]:
         ),
         "pace": Markup(charts.line_chart("Throughput", pace, x_label="step", y_label="tokens a second", zero=True)),
     }
-
-
-def _most(bars: Sequence[Bar], shown: Any) -> list[Bar]:
-    """The longest bars, and one for all the rest."""
-    if len(bars) <= MOST_BARS:
-        return list(bars)
-    rest = sum(bar.value for bar in bars[MOST_BARS - 1 :])
-    return [*bars[: MOST_BARS - 1], Bar(f"{len(bars) - MOST_BARS + 1} others", rest, shown(rest))]

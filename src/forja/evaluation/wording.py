@@ -32,10 +32,27 @@ def short(value: float) -> str:
 
 def size(value: float) -> str:
     """Bytes: 12.3 MB, in powers of ten."""
+    if value == 1:
+        return "1 byte"
     for scale, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if value >= scale:
             return f"{value / scale:,.3g} {unit}" if value < 1000 * scale else f"{value / scale:,.0f} {unit}"
     return f"{value:.0f} bytes"
+
+
+def percent(share: float) -> str:
+    """91.3%, and never 0% of something or 100% of less than everything."""
+    share = round(share, 9)  # shares that add up to 1 do so but for the last bits
+    if 0 < share < 0.001:
+        return "<0.1%"
+    if 0.999 < share < 1:
+        return ">99.9%"
+    return f"{100 * share:.1f}".removesuffix(".0") + "%"
+
+
+def plural(count: float, one: str, many: str | None = None) -> str:
+    """1 document, 12,345 documents"""
+    return f"{count:,.0f} {one if count == 1 else many or one + 's'}"
 
 
 def decimal(value: float, digits: int = 2) -> str:
@@ -50,6 +67,8 @@ FILTERS: dict[str, Callable[..., str]] = {
     "counted": counted,
     "short": short,
     "size": size,
+    "percent": percent,
+    "plural": plural,
     "decimal": decimal,
     "spent": spent,
 }
