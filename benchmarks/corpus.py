@@ -8,7 +8,7 @@ peak over its whole process tree (proportional set size), by corpus size in GB. 
 are slow. PEERS_PYTHON is the interpreter of an environment of their own, made by
 
     uv venv peers
-    uv pip install -p peers/bin/python 'datatrove[processing]==0.10.1' datasketch==2.0.0 fasttext-numpy2-wheel spacy
+    uv pip install -p peers/bin/python 'datatrove[io,processing]==0.10.1' datasketch==2.0.0 fasttext-numpy2-wheel spacy
 """
 
 from __future__ import annotations
