@@ -230,18 +230,21 @@ def reader_of(kind: Kind) -> Reader:
 def _threat_reader(kind: Kind) -> Reader:
     from forja.corpus.sources import cve, cwe, kev, mitre_xml, nvd, sigma, stix
 
-    def catalogue(file: IO[bytes], origin: str, source: Source, most: int) -> Iterator[Record]:
-        head, file = peek(file)
-        reader = mitre_xml.read_mitre_xml if head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"<") else cwe.read_cwe
-        return reader(file, origin, source, most)
+    def catalogue(other: Reader) -> Reader:
+        def read(file: IO[bytes], origin: str, source: Source, most: int) -> Iterator[Record]:
+            head, file = peek(file)
+            is_xml = head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<")
+            return (mitre_xml.read_mitre_xml if is_xml else other)(file, origin, source, most)
+
+        return read
 
     readers: dict[Kind, Reader] = {
         "cve": cve.read_cve,
         "nvd": nvd.read_nvd,
         "kev": kev.read_kev,
         "stix": stix.read_stix,
-        "capec": catalogue,
-        "cwe": catalogue,
+        "capec": catalogue(stix.read_stix),
+        "cwe": catalogue(cwe.read_cwe),
         "sigma": sigma.read_sigma,
     }
     return readers[kind]

@@ -172,8 +172,8 @@ BLOCKS = {"p", "div", "ul", "ol", "table", "tr", "pre", "h1", "h2", "h3", "h4"}
 
 def fields_of(raw: bytes, kind: Catalogue) -> dict[str, Any] | None:
     """The fields of an entry's XML, by the names of the CWE REST API; None where it is not well-formed."""
-    from defusedxml.common import DefusedXmlException  # type: ignore[import-untyped]
-    from defusedxml.ElementTree import fromstring  # type: ignore[import-untyped]
+    from defusedxml.common import DefusedXmlException
+    from defusedxml.ElementTree import fromstring
 
     try:
         entry = fromstring(PREFIXES + raw + b"</entry>", forbid_dtd=True)[0]
