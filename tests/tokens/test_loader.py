@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forja.errors import ForjaError
-from forja.tokens.loader import Batches, TokenSplit, permute, sequences_in
+from forja.tokens.loader import Batches, TokenSplit, permute, places_of, sequences_in
 
 
 def split(tokens: int, context: int = 4, overlap: int = 0, shard: int = 1000) -> TokenSplit:
@@ -23,6 +23,12 @@ def split(tokens: int, context: int = 4, overlap: int = 0, shard: int = 1000) ->
 @given(size=st.integers(1, 3000), key=st.text(max_size=8))
 def test_the_permutation_hits_every_slot_once(size: int, key: str) -> None:
     assert np.array_equal(np.sort(permute(np.arange(size), size, key)), np.arange(size))
+
+
+@given(size=st.integers(1, 3000), key=st.text(max_size=8))
+def test_the_place_of_a_slot_is_found_again(size: int, key: str) -> None:
+    everything = np.arange(size)
+    assert np.array_equal(places_of(permute(everything, size, key), size, key), everything)
 
 
 def test_the_permutation_never_changes_between_versions() -> None:
