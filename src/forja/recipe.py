@@ -6,7 +6,7 @@ errors that name the file's line, is in `recipe_file.py`.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -45,16 +45,21 @@ SourceKind = Literal[
 ]
 
 
+SynthKind = Literal["policy", "phishing", "intrusion", "injection"]
+SynthLanguage = Literal["en", "es"]
+ENGLISH: tuple[SynthLanguage, ...] = ("en",)
+
+
 class SynthSection(Section):
     """Security text made to order; every document of it is marked synthetic in its `meta`."""
 
     documents: int = Field(1000, ge=1, description="How many documents to make.")
-    kinds: list[Literal["policy", "phishing", "intrusion", "injection"]] = Field(
-        default_factory=lambda: ["policy", "phishing", "intrusion", "injection"],
+    kinds: list[SynthKind] = Field(
+        default_factory=lambda: list(get_args(SynthKind)),
         description="`policy` passages; `phishing` mails, `intrusion` logs and prompt `injection`, each attack with "
         "its benign twin (or the right refusal).",
     )
-    languages: list[Literal["en", "es"]] = Field(default_factory=lambda: ["en"], description="Written in these.")
+    languages: list[SynthLanguage] = Field(default_factory=lambda: list(ENGLISH), description="Written in these.")
     model: str | None = Field(
         None, description="A causal model's folder or name that writes in place of the built-in grammar."
     )
