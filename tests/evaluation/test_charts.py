@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forja.evaluation.charts import HEIGHT, WIDTH, Bar, Series, bar_chart, line_chart
+from forja.evaluation.charts import HEIGHT, WIDTH, Bar, Narrowing, Series, bar_chart, funnel_chart, line_chart
 
 numbers = st.floats(allow_nan=True, allow_infinity=True, width=32)
 points = st.lists(st.tuples(numbers, numbers), max_size=30)
@@ -95,3 +95,30 @@ def test_labels_are_escaped_and_cut_where_they_would_not_fit() -> None:
 @pytest.mark.parametrize("chart", [line_chart("t", [], x_label="x", y_label="y"), bar_chart("t", [Bar("a", 0, "0")])])
 def test_a_chart_of_nothing_says_so(chart: str) -> None:
     assert "Nothing was recorded" in chart
+
+
+amounts = st.integers(0, 10**12)
+rows = st.builds(Narrowing, st.just("a"), amounts, amounts, st.just("1"), st.sampled_from(["", "note"]))
+
+
+@given(st.lists(rows, max_size=8))
+def test_any_funnel_is_well_formed_and_inside_its_frame(drawn: list[Narrowing]) -> None:
+    chart = parse(funnel_chart("t", drawn, taken="left out"))
+    for bar in chart.iter("rect"):
+        assert 0 <= float(bar.attrib["x"]) <= float(bar.attrib["x"]) + float(bar.attrib["width"]) <= WIDTH + 0.2
+
+
+def test_a_funnel_shows_what_a_step_takes_at_the_end_of_what_it_leaves() -> None:
+    chart = parse(funnel_chart("t", [Narrowing("a", 100, 0, "100"), Narrowing("b", 75, 25, "-25")], taken="left out"))
+    bars = [(bar.attrib["class"], float(bar.attrib["x"]), float(bar.attrib["width"])) for bar in chart.iter("rect")]
+    whole, left, taken = [bar for bar in bars if bar[0] != "rail"]
+    assert left[2] == pytest.approx(0.75 * whole[2], abs=0.1)
+    assert taken[0] == "taken"
+    assert (taken[1], taken[2]) == (pytest.approx(left[1] + left[2], abs=0.1), pytest.approx(left[2] / 3, abs=0.1))
+
+
+def test_a_funnel_shows_even_one_of_a_billion_and_escapes_what_it_says() -> None:
+    chart = funnel_chart("<t>", [Narrowing("<b>", 10**9, 1, "<1>", "<note>")], taken="<out>")
+    assert not any(raw in chart for raw in ("<t>", "<1>", "<note>", "<out>", "<b><"))
+    taken = next(bar for bar in parse(chart).iter("rect") if bar.attrib["class"] == "taken")
+    assert float(taken.attrib["width"]) >= 2

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import shutil
-from collections.abc import Iterator
-from html.parser import HTMLParser
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from evaluation.made_figures import Given, corpus_figures
+from evaluation.reading import Page
 from forja.errors import ForjaError
 from forja.evaluation import findings
 from forja.evaluation.machine import machine_description
@@ -100,28 +99,6 @@ SAMPLES = [
     {"prompt": "The function", "temperature": 0.0, "text": " returns the value."},
     {"prompt": "The function", "temperature": 0.9, "text": HOSTILE},
 ]
-
-
-class Page(HTMLParser):
-    """Elements, the addresses they name, and the text of a page."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.addresses: list[str] = []
-        self.words: list[str] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "action", "srcset")]
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return re.sub(r"\s+", " ", " ".join(self.words))
 
 
 def test_the_report_tells_everything_that_it_promises(run: Path) -> None:
@@ -211,46 +188,14 @@ def test_the_machine_is_described_in_words() -> None:
 
 # --- in a real browser -------------------------------------------------------------------------
 
-QUIET = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-QUIET += ["--disable-component-update", "--disable-sync", "--no-sandbox"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        pytest.skip("there is no Chromium here: the report is NOT opened in a browser; apt-get install chromium")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is missing: the report is NOT opened")
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=found, args=QUIET)
-        yield opened
-        opened.close()
-
 
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_browser_shows_the_report_whole_and_asks_the_network_for_nothing(
-    browser: Any, run: Path, width: int, scheme: str
+    look: Callable[[Path, int, str], Any], run: Path, width: int, scheme: str
 ) -> None:
     sources = {"a-source-with-a-name-that-is-far-longer-than-any-phone-is-wide.jsonl.gz" * 2: 9, "b": 1}
-    write_receipt(run, "corpus", "corpus", figures_of(sources, {"exact-duplicate": 5}))
+    write_receipt(run, "corpus", "corpus", figures_of(sources, {"exact-duplicate": 5, "too-short": 3}))
     samples = [*SAMPLES, {"prompt": "x" * 300, "temperature": 1.0, "text": "y" * 300}]
-    path = write_report(run, samples, machine_description())
-    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    said: list[str] = []
-    asked: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
-    page.goto(path.as_uri())
-    for summary in page.locator("summary").all():
-        summary.click()
-    assert said == []
-    assert asked == [path.as_uri()]
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.locator("svg").count() == 7
-    smallest = page.evaluate(
-        "Math.min(...[...document.querySelectorAll('svg text')].map(text => text.getBoundingClientRect().height))"
-    )
-    assert smallest >= 12  # pixels a line: legible on a phone
-    page.close()
+    page = look(write_report(run, samples, machine_description()), width, scheme)
+    assert page.locator("svg").count() == 8
