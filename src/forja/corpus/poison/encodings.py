@@ -11,7 +11,7 @@ import codecs
 import html
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -33,7 +33,7 @@ LONG_RUN = 20
 PAIRS, OCTETS, SINGLES = bytes([2] * 8), bytes([8] * 4), bytes([1] * 6)
 """Lengths of runs in a row, as hexadecimal, binary and spaced-out letters have them."""
 LEET = str.maketrans("013457@$!", "oieastasi")
-LEET_WORD = re.compile(r"(?=[\w@$!]*[a-zA-Z])(?=[\w@$!]*[013457@$!])[\w@$!]{4,}")
+LEET_WORD = re.compile(r"(?=[\w@$!]*[a-zA-Z])(?=[\w@$!]*[013457@$!])[\w@$!]{2,}")
 SMALL_CAPITALS = str.maketrans("ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢ", "abcdefghijklmnoprstuvwyz")
 
 
@@ -83,7 +83,7 @@ def unstyled(text: str) -> str:
     return unicodedata.normalize("NFKC", text).translate(SMALL_CAPITALS)
 
 
-def _each(encoding: str, pattern: re.Pattern[str], text: str, decode) -> Iterator[Decoded]:  # type: ignore[no-untyped-def]
+def _each(encoding: str, pattern: re.Pattern[str], text: str, decode: Callable[[str], str | None]) -> Iterator[Decoded]:
     for number, match in enumerate(pattern.finditer(text)):
         if number >= MOST_PIECES:
             return

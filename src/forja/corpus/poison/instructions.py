@@ -40,6 +40,7 @@ LEET_STEMS = (
     "9n0",
 )
 COMMON = frozenset({"dictated-answer", "secret"})
+LEET_WRITTEN = str.maketrans("oieast", "013457")
 ROT13, REVERSED, LEET = -1, -2, -3
 """Other readings of a whole text, numbered as phrases are."""
 
@@ -74,10 +75,15 @@ def _automaton() -> Any:
     for number, phrase in enumerate(PHRASES):
         for stem in phrase.stems:
             by_stem.setdefault(stem.lower(), []).append(number)
+    strong = {stem for phrase in PHRASES if phrase.strong for stem in phrase.stems if len(stem) >= 6 and stem.isascii()}
+    hidden = sorted(strong | set(HIDDEN_STEMS))
     for reading, stems in (
-        (ROT13, [rot13(stem) for stem in HIDDEN_STEMS]),
-        (REVERSED, [stem[::-1] for stem in HIDDEN_STEMS]),
-        (LEET, LEET_STEMS),
+        (ROT13, [rot13(stem) for stem in hidden]),
+        (REVERSED, [stem[::-1] for stem in hidden]),
+        (
+            LEET,
+            [*LEET_STEMS, *(stem.translate(LEET_WRITTEN) for stem in hidden if stem.translate(LEET_WRITTEN) != stem)],
+        ),
     ):
         for stem in stems:
             by_stem.setdefault(stem, []).append(reading)

@@ -97,7 +97,7 @@ def _confident(given: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float
     from cleanlab.filter import find_label_issues
 
     issues: Any = find_label_issues(given, probabilities, filter_by="both", n_jobs=1)
-    # Confident learning alone is careful: of few flips it lets one in eight pass, so what the model is sure of is added.
+    # Confident learning alone is careful: of few flips it lets one in eight pass. What the model is sure of is added.
     sure = (probabilities.argmax(axis=1) != given) & (probabilities.max(axis=1) >= SURE)
     return [int(row) for row in np.flatnonzero(np.asarray(issues, bool) | sure)]
 

@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -84,7 +85,7 @@ def sketch_documents(texts: Sequence[str], counts: Counts) -> list[bytes]:
     entries, document = entries[order], document[order]
     entries["at"] -= tokens.bounds[document].astype(np.uint32)
     edges = np.searchsorted(document, np.arange(len(texts) + 1))
-    return [entries[start:end].tobytes() for start, end in zip(edges[:-1], edges[1:], strict=True)]
+    return [entries[start:end].tobytes() for start, end in pairwise(edges.tolist())]
 
 
 def read_sketch(sketch: bytes) -> Sketch:

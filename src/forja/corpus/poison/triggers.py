@@ -81,7 +81,7 @@ class _Members:
     keys: Hashes
     first: Integers
     last: Integers
-    usual: npt.NDArray[np.float64]
+    usual: npt.NDArray[np.int64]
     bounds: Integers
 
 
@@ -236,8 +236,8 @@ def _members(sketches: Sketches, groups: _Groups) -> _Members:
     whole = chosen & ((length[order] >= HALF * groups.lengths[heads[:, 0]]) | (groups.kinds[heads[:, 0]] == IS_ONSET))
     heads, last = heads[whole], last[whole]
     bounds = np.searchsorted(heads[:, 0], np.arange(len(groups.kinds) + 1))
-    keys = heads[:, 2].view(np.uint64) if heads[:, 2].flags.c_contiguous else heads[:, 2].copy().view(np.uint64)
-    usual = np.bincount(heads[:, 0], heads[:, 4], minlength=len(groups.kinds))
+    keys = heads[:, 2].copy().view(np.uint64)
+    usual = np.bincount(heads[heads[:, 4] > 0, 0], minlength=len(groups.kinds))
     return _Members(heads[:, 1], keys, heads[:, 3], last, usual, bounds)
 
 
@@ -247,7 +247,8 @@ def _members(sketches: Sketches, groups: _Groups) -> _Members:
 def _sample(members: _Members, number: int) -> Integers:
     """Rows of the group's members that are compared: those of least key."""
     start, end = members.bounds[number : number + 2].tolist()
-    return start + np.argsort(members.keys[start:end], kind="stable")[:SAMPLED]
+    order: Integers = np.argsort(members.keys[start:end], kind="stable")[:SAMPLED]
+    return np.asarray(start + order)
 
 
 def _likeness(sketches: Sketches, members: _Members) -> Likeness:

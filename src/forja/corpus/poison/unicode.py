@@ -1,8 +1,8 @@
 """Characters that a reader does not see, or sees as others: what hides triggers and instructions from people.
 
 Boucher et al. 2022, "Bad Characters" (invisible characters, homoglyphs, reorderings); Boucher and Anderson 2021,
-"Trojan Source" (bidirectional controls); Unicode UTS #39, section 5.1 (mixed scripts). Their everyday uses pass: joiners
-in Persian, Indic scripts and emoji, direction marks beside Hebrew and Arabic, soft hyphens, flags made of tags.
+"Trojan Source" (bidirectional controls); Unicode UTS #39, section 5.1 (mixed scripts). Everyday uses pass: joiners in
+Persian, Indic scripts and emoji, direction marks beside Hebrew and Arabic, soft hyphens, flags made of tags.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def _word_around(text: str, at: int) -> tuple[int, int]:
 
 
 def _disguised(word: str) -> bool:
-    """Mostly Latin, and everything else a look-alike. Greek letters at an edge are signs (α-helix, µm), not disguise."""
+    """Mostly Latin, and everything else a look-alike. Greek letters at an edge are signs (α-helix), not disguise."""
     foreign = [sign for sign in word if "\u0370" <= sign <= "\u04ff"]
     if len(word) < SHORTEST_MIXED or 2 * len(foreign) > len(word):
         return False
