@@ -117,8 +117,8 @@ def forget_command(
 
 
 def _explained(told: dict[str, Any]) -> list[str]:
-    named = {"origin": "from", "licence": "licence", "date": "dated", "lang": "language"}
-    lines = [f"{told['id']}  {_status(told)}", f"source: {told['source']}"]
+    named = {"source": "source", "origin": "from", "licence": "licence", "date": "dated", "lang": "language"}
+    lines = [f"{told['id']}  {_status(told)}"]
     lines += [f"{word}: {told[name]}" for name, word in named.items() if told[name]]
     if told["meta"]:
         lines.append(f"meta: {json.dumps(told['meta'], ensure_ascii=False)}")
@@ -153,6 +153,8 @@ def _place(place: dict[str, Any]) -> str:
 
 def _trained(training: dict[str, Any]) -> list[str]:
     name = "training" if training["finished"] else "training, unfinished"
+    if not training["same_shards"]:
+        return [f"{name}: it read other shards than these, so whether it has read this cannot be told"]
     lines = [
         f"{name}: epoch {use['epoch']}, first at step {use['step'] + 1:,}, in {use['steps']:,} steps"
         for use in training["uses"]

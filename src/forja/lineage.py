@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from forja.corpus.lineage import (
     with_duplicates,
 )
 from forja.errors import ForjaError
+from forja.pipeline import outputs_digest
 from forja.recipe_file import load_recipe
 from forja.run import Run, read_json
 from forja.tokens.erase import Stretch, find_stretches, indexed_ids, shape_of, slots_of
@@ -36,7 +37,10 @@ STATUS = {"documents": "kept", "quarantined": "quarantined", "rejected": "reject
 
 @dataclass(frozen=True)
 class Training:
-    """What decides which slots a training has read: finished in the run's folder, or unfinished in its workshop."""
+    """What decides which slots a training has read: finished in the run's folder, or unfinished in its workshop.
+
+    same_shards: whether it read the shards that are there now; if not, what it read cannot be told any more.
+    """
 
     folder: Path
     seed: int
@@ -45,6 +49,7 @@ class Training:
     valid_every: int
     valid_sequences: int
     best: int | None
+    same_shards: bool = True
 
     @property
     def checkpoints(self) -> list[int]:
@@ -170,7 +175,10 @@ def _finished(run_folder: Path) -> Training | None:
     if receipt is None or result is None:
         return None
     recipe = receipt["plan"]["recipe"]
-    return _training(run_folder, recipe["seed"], recipe["training"], result["steps"], result["best_step"])
+    found = _training(run_folder, recipe["seed"], recipe["training"], result["steps"], result["best_step"])
+    tokens = read_json(run_folder / "tokens" / "receipt.json")
+    same = tokens is not None and receipt["plan"]["inputs"]["tokens"] == outputs_digest(tokens)
+    return replace(found, same_shards=same)
 
 
 def unfinished_training(run_folder: Path) -> Training | None:
@@ -188,8 +196,11 @@ def _training(folder: Path, seed: int, section: dict[str, Any], steps: int, best
 
 
 def exposure_of(run_folder: Path, training: Training, stretches: Collection[Stretch]) -> Exposure:
-    """When this training read or judged by any token of these stretches."""
+    """When this training read or judged by any token of these stretches; from its first step on where that cannot be
+    told, so that nothing that may have learned of them passes for sound."""
     shape = shape_of(run_folder / "tokens")
+    if not training.same_shards:
+        return Exposure([Use(0, 0, training.steps)], None, training.checkpoints)
     if shape is None:
         return Exposure([], None, [])
     read, judged = (slots_of([s for s in stretches if s.split == split], shape) for split in ("train", "valid"))
@@ -205,6 +216,7 @@ def _told(run_folder: Path, training: Training, stretches: list[Stretch]) -> dic
     exposure = exposure_of(run_folder, training, stretches)
     return {
         "finished": training.best is not None,
+        "same_shards": training.same_shards,
         "steps": training.steps,
         "uses": [asdict(use) for use in exposure.uses],
         "checkpoints": [

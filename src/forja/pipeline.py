@@ -73,6 +73,8 @@ def run_stages(run: Run, recipe: Recipe, base_folder: Path, *, last: str = "repo
             results.append(_run_stage(stage, run, recipe, base_folder))
             if stage.name == "pretrain":
                 write_recipe(run, recipe)
+        if (run.folder / "model" / "stale.json").exists():
+            say(f"the model has trained on documents since forgotten; see forja data forget {run.name} --retrain")
         return results
 
 

@@ -14,8 +14,9 @@ from forja.tokens.loader import TokenSplit
 VOCABULARY = 7
 
 
-def split(ids: list[int]) -> TokenSplit:
-    return TokenSplit([np.array(ids, np.uint16)], context=2, overlap=0, vocabulary=VOCABULARY)
+def split(ids: list[int], gaps: list[tuple[int, int]] | None = None) -> TokenSplit:
+    erased = np.array(gaps, np.int64).reshape(-1, 2) if gaps else None
+    return TokenSplit([np.array(ids, np.uint16)], context=2, overlap=0, vocabulary=VOCABULARY, gaps=erased)
 
 
 streams = st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=80)
@@ -37,6 +38,18 @@ def test_counting_in_chunks_changes_nothing(ids: list[int]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(baselines, "CHUNK", 5)
         assert count_train(split(ids)).perplexities(text) == pytest.approx(whole)
+
+
+@given(before=streams, gap=st.integers(1, 20), after=streams, chunk=st.integers(1, 9))
+def test_what_was_erased_is_not_counted(before: list[int], gap: int, after: list[int], chunk: int) -> None:
+    # 0 ends a text: what stands behind the gap has one before it, as it would without the gap.
+    whole = count_train(split([*before, 0, *after]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(baselines, "CHUNK", chunk)
+        erased = count_train(split([*before, 0, *[0] * gap, *after], gaps=[(len(before) + 1, gap)]))
+    assert np.array_equal(erased.unigram.probabilities, whole.unigram.probabilities)
+    assert np.array_equal(erased.bigram.pairs, whole.bigram.pairs)
+    assert np.array_equal(erased.bigram.counts, whole.bigram.counts)
 
 
 def test_a_small_example_agrees_with_the_formula_by_hand() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from forja.models.transformer import Transformer
 from forja.recipe import EvaluationSection, ModelSection, ReportSection, TokenizerSection, TokensSection
 from forja.serving.generate import stream_text
 from forja.tokens.bpe import Tokenizer, load_tokenizer, train_tokenizer
+from forja.tokens.erase import erase, find_stretches
 from forja.tokens.pack import pack_tokens
 
 CONTEXT = 32
@@ -113,6 +115,19 @@ def test_the_score_is_the_cross_entropy_of_the_targets(windows: object) -> None:
         assert score(model, stream, windows(101, CONTEXT), batch=batch) == pytest.approx(expected, rel=1e-5)  # type: ignore[operator]
 
 
+def test_what_is_skipped_is_no_target() -> None:
+    model, stream = make_model(), np.random.default_rng(0).integers(0, 512, 101)
+    skip = np.zeros(101, bool)
+    skip[[0, 1, 40, 41, 64, 65, 100]] = True
+    expected = 0.0
+    for w in disjoint_windows(101, CONTEXT):
+        tokens = torch.from_numpy(stream[w.start : w.stop + 1])
+        with torch.no_grad():
+            nats = F.cross_entropy(model.logits(model(tokens[None, :-1]))[0], tokens[1:], reduction="none")
+        expected += float(nats[torch.from_numpy(~skip[w.start + 1 : w.stop + 1])].double().sum())
+    assert score(model, stream, disjoint_windows(101, CONTEXT), skip=skip) == pytest.approx(expected, rel=1e-5)
+
+
 def test_a_model_that_gives_no_number_is_refused() -> None:
     model = make_model()
     with torch.no_grad():
@@ -134,6 +149,18 @@ def test_a_model_that_knows_nothing_has_the_vocabulary_as_perplexity(project: Pa
         assert found.bits_per_byte == pytest.approx(9 * (tokens - 1) / size, rel=1e-4)
         assert found.bigram < found.unigram < 512
     assert json.loads((tmp_path / "perplexity.json").read_text()) == asdict(figures)
+
+
+def test_an_erased_document_is_not_measured_on(project: Path, tmp_path: Path) -> None:
+    tokens = Path(shutil.copytree(project / "tokens", tmp_path / "tokens"))
+    before = evaluate_splits(EvaluationSection(), unsure_model(), tokens, tmp_path).test
+    (stretch,) = find_stretches(tokens, [pq.read_table(tokens / "test-index.parquet")["id"][1].as_py()])
+    erase(tokens, [stretch])
+    after = evaluate_splits(EvaluationSection(), unsure_model(), tokens, tmp_path).test
+    assert after.documents == before.documents - 1
+    assert after.tokens == before.tokens - stretch.length - 1
+    assert after.bytes == before.bytes - stretch.bytes
+    assert after.perplexity == pytest.approx(512, rel=1e-4)
 
 
 def test_where_the_limit_cuts_only_the_bytes_scored_are_counted(project: Path, tmp_path: Path) -> None:
