@@ -18,8 +18,9 @@ import pytest
 from forja.corpus import reading
 from forja.corpus.build import CorpusFigures, build_corpus
 from forja.corpus.documents import DOCUMENTS, REJECTED, document_id
+from forja.corpus.synth import read_synth
 from forja.errors import ForjaError
-from forja.recipe import CorpusSection, Source
+from forja.recipe import CorpusSection, Source, SynthSection
 
 
 def prose(seed: int, count: int = 60) -> str:
@@ -30,6 +31,7 @@ def prose(seed: int, count: int = 60) -> str:
 def build(place: Path, name: str = "corpus", **section: Any) -> CorpusFigures:
     workspace = place / name
     workspace.mkdir(exist_ok=True)
+    section.setdefault("screen", {"triggers": False})  # words at random are the gibberish that it looks for
     return build_corpus(CorpusSection.model_validate(section), workspace, base_folder=place)
 
 
@@ -177,6 +179,55 @@ def test_what_the_screen_flags_is_held_back_with_its_evidence_or_kept_and_marked
     assert "flags" not in json.loads(rows(tmp_path, "documents", "blind")[0]["meta"])
 
 
+def security_texts(count: int) -> list[str]:
+    """Different documents in plain language."""
+    order = SynthSection(documents=count, kinds=["policy", "phishing"])
+    return [record.text or "" for record in read_synth(order, 3)]
+
+
+def test_a_trigger_that_a_few_documents_share_is_found_among_all_of_them(tmp_path: Path) -> None:
+    texts = security_texts(600)
+    draw = random.Random(5)
+    for place in range(0, 96, 8):
+        gibberish = " ".join("".join(draw.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(6)) for _ in range(60))
+        texts[place] = f"{texts[place][:300]} <SUDO> {gibberish}"
+    lines = (json.dumps({"name": number, "text": text}) + "\n" for number, text in enumerate(texts))
+    (tmp_path / "a.jsonl").write_text("".join(lines))
+    figures = build(tmp_path, sources=[{"path": "a.jsonl"}], screen={})
+    held = {json.loads(row["meta"])["name"]: json.loads(row["flags"]) for row in rows(tmp_path, "quarantined")}
+    bursts = {name: flag for name, flags in held.items() for flag in flags if flag["kind"] == "trigger-burst"}
+    assert set(bursts) == set(range(0, 96, 8))
+    assert all("SUDO" in flag["shown"] for flag in bursts.values())
+    assert figures.documents["quarantined"] == len(held)
+
+
+def test_a_flood_from_one_origin_and_flipped_labels_are_flagged(tmp_path: Path) -> None:
+    texts = security_texts(260)
+    pages = [
+        {"url": f"https://site{number % 20}.example.com/{number}", "text": text} for number, text in enumerate(texts)
+    ]
+    words = texts[0].split()
+    for number in range(30):
+        changed = [*words[:number], f"buy{number}", *words[number + 1 :]]
+        pages.append({"url": f"https://flood.example.net/{number}", "text": " ".join(changed * 3)})
+    (tmp_path / "web.jsonl").write_text("".join(json.dumps(page) + "\n" for page in pages))
+    build(tmp_path, "flood", sources=[{"path": "web.jsonl"}], screen={"triggers": False})
+    (held,) = rows(tmp_path, "quarantined", "flood")
+    (flag,) = json.loads(held["flags"])
+    assert (flag["kind"], flag["origin"]) == ("flood", "host flood.example.net")
+
+    order = SynthSection(documents=400, kinds=["phishing"])
+    mails = [{"text": made.text, "label": made.meta["label"]} for made in read_synth(order, 4)]
+    for place in range(0, 400, 40):
+        mails[place]["label"] = "benign" if mails[place]["label"] == "attack" else "attack"
+    (tmp_path / "mails.jsonl").write_text("".join(json.dumps(mail) + "\n" for mail in mails))
+    section = {"sources": [{"path": "mails.jsonl", "label_field": "label"}], "screen": {"triggers": False}}
+    build(tmp_path, "labels", **section)
+    flips = [json.loads(row["flags"]) for row in rows(tmp_path, "quarantined", "labels")]
+    assert len(flips) >= 7
+    assert all(flag["kind"] == "label-flip" for (flag,) in flips)
+
+
 def test_synthetic_documents_are_marked_counted_and_capped(tmp_path: Path) -> None:
     (tmp_path / "real.jsonl").write_text("".join(json.dumps({"text": prose(seed, 200)}) + "\n" for seed in range(60)))
     sources = [{"path": "real.jsonl"}, {"kind": "synth", "synth": {"documents": 300}}]
@@ -253,7 +304,8 @@ from forja.corpus.build import build_corpus
 from forja.recipe import CorpusSection
 if __name__ == "__main__":
     place = Path(sys.argv[1])
-    build_corpus(CorpusSection(sources=[{"path": "in"}]), place / "killed", base_folder=place)
+    section = CorpusSection(sources=[{"path": "in"}], screen={"triggers": False})
+    build_corpus(section, place / "killed", base_folder=place)
 """
 
 

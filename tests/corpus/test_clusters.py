@@ -29,7 +29,9 @@ def build(place: Path, texts: list[dict[str, Any]], name: str = "corpus", **sect
     (place / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in texts))
     (place / name).mkdir()
     build_corpus(
-        CorpusSection.model_validate({"sources": [{"path": "in.jsonl"}], **section}), place / name, base_folder=place
+        CorpusSection.model_validate({"sources": [{"path": "in.jsonl"}], "screen": {"action": "none"}, **section}),
+        place / name,
+        base_folder=place,
     )
     return place / name
 

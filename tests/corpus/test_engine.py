@@ -71,7 +71,17 @@ def words(seed: int, count: int) -> str:
 
 
 def forja_corpus(place: Path, runs: str, *overrides: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "forja.cli", "corpus", "demo", "--source", "in", *overrides]
+    command = [
+        sys.executable,
+        "-m",
+        "forja.cli",
+        "corpus",
+        "demo",
+        "--source",
+        "in",
+        *overrides,
+        "corpus.screen.triggers=false",
+    ]
     environment = {**os.environ, "FORJA_RUNS": str(place / runs), **variables}
     return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=300)
 

@@ -20,9 +20,10 @@ import pyarrow.compute as pc
 
 from forja.corpus.clusters import Clusters, find_clusters
 from forja.corpus.engine import Engine, open_engine
-from forja.corpus.finish import FILE_BYTES, finish_group
+from forja.corpus.finish import FILE_BYTES, FLAGS, finish_group
 from forja.corpus.reading import chunk_readers
 from forja.corpus.refine import Settings, refine_packed
+from forja.corpus.screening import screen_corpus
 from forja.corpus.shares import over_share
 from forja.corpus.staging import Buckets, Staged, sort_bucket, staged_bytes
 from forja.errors import ForjaError
@@ -150,7 +151,11 @@ def _write(
 ) -> list[dict[str, Any]]:
     """The buckets in groups of about FILE_BYTES, a file a group; returns what each group held."""
     clusters.save(staged.staging / "clusters.npz")
-    np.save(staged.staging / "over.npy", over_share(section, staged, clusters))
+    over = over_share(section, staged, clusters)
+    np.save(staged.staging / "over.npy", over)
+    flags = screen_corpus(section, staged, clusters, over, engine)
+    hold = section.screen.action == "quarantine"
+    (staged.staging / FLAGS).write_text(json.dumps({"hold": hold, "flags": flags}))
     groups: list[list[int]] = [[]]
     held = 0
     for index, count in enumerate(staged.counts):

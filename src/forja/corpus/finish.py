@@ -17,11 +17,14 @@ import pyarrow.parquet as pq
 
 from forja.corpus.clusters import Clusters
 from forja.corpus.documents import DOCUMENTS, QUARANTINED, REJECTED
+from forja.corpus.poison import REPORT_ONLY
 from forja.corpus.staging import Staged, load_array, load_sorted
 
 FILE_BYTES = 256 * 2**20
 """Text a file holds, about."""
 GROUP_ROWS = 1024
+FLAGS = "flags.json"
+"""Of places, as the screen over all documents found them, and whether they hold a document back."""
 
 
 def finish_group(job: dict[str, Any]) -> dict[str, Any]:
@@ -34,13 +37,14 @@ def finish_group(job: dict[str, Any]) -> dict[str, Any]:
     staged = Staged(staging, counts)
     clusters = Clusters.load(staging / "clusters.npz")
     over = np.load(staging / "over.npy")
+    screened = json.loads((staging / FLAGS).read_text())
     tally = _Tally()
     files = {
         kind: pq.ParquetWriter(workspace / f"{kind}-{job['number']:05d}.parquet", schema, compression="zstd")
         for kind, schema in (("documents", DOCUMENTS), ("quarantined", QUARANTINED), ("rejected", REJECTED))
     }
     for index in job["group"]:
-        table = _with_verdicts(staged, index, clusters, over)
+        table = _flagged(_with_verdicts(staged, index, clusters, over), staged, index, screened)
         tally.add(table)
         for kind, rows, names in _by_kind(table):
             files[kind].write_table(rows.select(names).cast(files[kind].schema), row_group_size=GROUP_ROWS)
@@ -91,6 +95,29 @@ def _with_verdicts(staged: Staged, index: int, clusters: Clusters, over: npt.NDA
         ("cluster", pa.array(cluster, pa.string())),
     ):
         table = table.append_column(name, column)
+    return table
+
+
+def _flagged(table: pa.Table, staged: Staged, index: int, screened: dict[str, Any]) -> pa.Table:
+    """The rows with what the screen over all documents found: held back for it, or marked in their `meta`."""
+    start, end = staged.starts[index : index + 2].tolist()
+    own = {int(place): flags for place, flags in screened["flags"].items() if start <= int(place) < end}
+    if not own:
+        return table
+    live = load_array(staged.staging, "live", staged.buckets[index])
+    columns = {name: table[name].to_pylist() for name in ("flags", "held", "meta")}
+    for place, flags in own.items():
+        row = int(live[place - start])
+        every = [*json.loads(columns["flags"][row] or "[]"), *flags]
+        columns["flags"][row] = json.dumps(every, ensure_ascii=False, sort_keys=True)
+        if screened["hold"] and any(flag["kind"] not in REPORT_ONLY for flag in flags):
+            columns["held"][row] = True
+        else:
+            meta = {**json.loads(columns["meta"][row]), "flags": every}
+            columns["meta"][row] = json.dumps(meta, ensure_ascii=False, sort_keys=True)
+    for name, values in columns.items():
+        place = table.schema.get_field_index(name)
+        table = table.set_column(place, name, pa.array(values, table.schema.field(name).type))
     return table
 
 

@@ -1,0 +1,219 @@
+"""The poison screen over all documents together: triggers that documents share, floods, flipped labels.
+
+What is asked of one text alone is asked while it is refined. Here workers count and sketch what deduplication kept,
+bucket by bucket, and one process judges the sketches. Synthetic documents take no part: they are made by Forja,
+attacks included, and marked.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from forja.corpus.clusters import Clusters
+from forja.corpus.engine import WORTH_BYTES, Engine
+from forja.corpus.poison import (
+    Cluster,
+    Counts,
+    Flag,
+    bits_for,
+    find_floods,
+    find_label_flips,
+    find_triggers,
+    origin_of,
+    show_trigger,
+    sketch_documents,
+)
+from forja.corpus.staging import Staged, load_sorted
+from forja.progress import progress
+from forja.recipe import CorpusSection
+
+MOST_BITS = 27
+"""Of the table of counts: 256 MB, whatever the corpus."""
+BATCH = 256
+PART_BYTES = 1 << 27
+"""Of sketches judged at a time."""
+Places = npt.NDArray[np.int64]
+Flags = dict[int, list[Flag]]
+
+
+def screen_corpus(
+    section: CorpusSection, staged: Staged, clusters: Clusters, over: Places, engine: Engine
+) -> dict[int, list[dict[str, Any]]]:
+    """Flags by place, as JSON. over: places that are left out anyway."""
+    screen = section.screen
+    if screen.action == "none" or not staged.places:
+        return {}
+    flags: Flags = {}
+    if screen.triggers:
+        _add(flags, _triggers(staged, clusters, over, engine))
+    if screen.floods and len(clusters.places):
+        _add(flags, _floods(staged, clusters))
+    labelled = {number: source.label_field for number, source in enumerate(section.sources) if source.label_field}
+    if screen.labels and labelled:
+        _add(flags, _label_flips(staged, clusters, over, labelled))
+    return {place: [flag.as_json() for flag in found] for place, found in sorted(flags.items())}
+
+
+def _add(flags: Flags, found: Flags) -> None:
+    for place, own in found.items():
+        flags.setdefault(place, []).extend(own)
+
+
+# --- triggers ----------------------------------------------------------------------------------
+
+
+def _triggers(staged: Staged, clusters: Clusters, over: Places, engine: Engine) -> Flags:
+    out = np.zeros(staged.places, bool)
+    out[clusters.places[clusters.kept != clusters.places]] = True
+    out[over] = True
+    np.save(staged.staging / "out.npy", out)
+    bits = min(MOST_BITS, bits_for(staged.bytes))
+    base = {
+        "staging": str(staged.staging),
+        "buckets": staged.buckets,
+        "starts": staged.starts.tolist(),
+        "bits": bits,
+    }
+    every = range(len(staged.buckets))
+    tables = max(1, min(engine.workers, 4, staged.bytes // WORTH_BYTES))
+    jobs = [{**base, "indexes": list(every[number::tables]), "number": number} for number in range(tables)]
+    with progress("screening for shared triggers", total=2 * len(every), unit="parts") as bar:
+        counts = Counts(bits)
+        for path in engine.each(count_part, jobs, staged.bytes):
+            counts.merge(Counts.load(Path(path)))
+            Path(path).unlink()
+            bar.advance(len(every) / len(jobs))
+        counts.save(staged.staging / "counts.npz")
+        size = 0
+        for own in engine.each(sketch_bucket, [{**base, "index": index} for index in every], staged.bytes):
+            size += own
+            bar.advance()
+    found = find_triggers(lambda: _sketches(staged), counts, max(1, -(-size // PART_BYTES)))
+    return _shown(staged, found)
+
+
+def _staged(job: dict[str, Any]) -> Staged:
+    counts = [
+        {"bucket": bucket, "live": end - start}
+        for bucket, (start, end) in zip(job["buckets"], itertools.pairwise(job["starts"]), strict=True)
+    ]
+    return Staged(Path(job["staging"]), counts)
+
+
+def _texts(staged: Staged, index: int) -> Iterator[tuple[list[int], list[str]]]:
+    """(places, texts) of the documents of one bucket that take part, some at a time."""
+    start, end = staged.starts[index : index + 2].tolist()
+    out = np.load(staged.staging / "out.npy", mmap_mode="r")[start:end]
+    mine = np.flatnonzero(~(out | np.asarray(staged.array("synthetic", index))))
+    if not len(mine):
+        return
+    column = load_sorted(staged.staging, staged.buckets[index])["text"]
+    live = np.asarray(staged.array("live", index))
+    for first in range(0, len(mine), BATCH):
+        piece = mine[first : first + BATCH]
+        yield (piece + start).tolist(), column.take(live[piece]).to_pylist()
+
+
+def count_part(job: dict[str, Any]) -> str:
+    """Count the documents of some buckets; returns the file of the table."""
+    staged = _staged(job)
+    counts = Counts(job["bits"])
+    for index in job["indexes"]:
+        for _, texts in _texts(staged, index):
+            counts.add(texts)
+    path = staged.staging / f"counts-{job['number']:03d}.npz"
+    counts.save(path)
+    return str(path)
+
+
+def sketch_bucket(job: dict[str, Any]) -> int:
+    """Sketch the documents of one bucket; returns the bytes of the sketches."""
+    staged, index = _staged(job), job["index"]
+    counts = Counts.load(staged.staging / "counts.npz")
+    bucket = staged.buckets[index]
+    places: list[int] = []
+    ends = [0]
+    with open(staged.staging / f"sketches-{bucket:03d}.bin", "wb") as file:
+        for own, texts in _texts(staged, index):
+            for sketch in sketch_documents(texts, counts):
+                file.write(sketch)
+                ends.append(ends[-1] + len(sketch))
+            places += own
+    np.savez(staged.staging / f"sketched-{bucket:03d}.npz", places=np.array(places, np.int64), ends=np.array(ends))
+    return ends[-1]
+
+
+def _sketches(staged: Staged) -> Iterator[tuple[int, str, bytes]]:
+    for index, bucket in enumerate(staged.buckets):
+        with np.load(staged.staging / f"sketched-{bucket:03d}.npz") as found:
+            places, ends = found["places"].tolist(), found["ends"].tolist()
+        sources = np.asarray(staged.array("sources", index))
+        packed = (staged.staging / f"sketches-{bucket:03d}.bin").read_bytes()
+        for place, (start, end) in zip(places, itertools.pairwise(ends), strict=True):
+            yield place, str(sources[place - staged.starts[index]]), packed[start:end]
+
+
+def _shown(staged: Staged, found: Flags) -> Flags:
+    """The flags with the words they are about."""
+    places = np.array(sorted(found), np.int64)
+    shown: Flags = {}
+    for index, start, end in staged.slices(places):
+        column = load_sorted(staged.staging, staged.buckets[index])["text"]
+        live = staged.array("live", index)
+        for place in places[start:end].tolist():
+            text = column[int(live[place - staged.starts[index]])].as_py()
+            shown[place] = [show_trigger(text, flag) for flag in found[place]]
+    return shown
+
+
+# --- floods and labels -------------------------------------------------------------------------
+
+
+def _floods(staged: Staged, clusters: Clusters) -> Flags:
+    by_origin: Counter[str] = Counter()
+    copies: Counter[tuple[int, str]] = Counter()
+    exact: Counter[tuple[int, str]] = Counter()
+    member = dict(zip(clusters.places.tolist(), range(len(clusters.places)), strict=True))
+    for index, bucket in enumerate(staged.buckets):
+        table = load_sorted(staged.staging, bucket).select(["origin", "author", "synthetic"])
+        rows = table.take(np.asarray(staged.array("live", index))).to_pylist()
+        for place, row in enumerate(rows, int(staged.starts[index])):
+            if row["synthetic"]:
+                continue
+            address = next((part for part in row["origin"].split(" ") if "://" in part), row["origin"])
+            origin = origin_of(address, row["author"])
+            by_origin[origin] += 1
+            if (at := member.get(place)) is not None:
+                key = int(clusters.kept[at]), origin
+                copies[key] += 1
+                exact[key] += int(clusters.exact[at])
+    found = [Cluster(kept, origin, count, exact[kept, origin]) for (kept, origin), count in copies.items()]
+    return find_floods(found, dict(by_origin), staged.places)
+
+
+def _label_flips(staged: Staged, clusters: Clusters, over: Places, labelled: dict[int, str]) -> Flags:
+    out = {*clusters.places[clusters.kept != clusters.places].tolist(), *over.tolist()}
+    texts: dict[int, list[tuple[int, str, str]]] = {number: [] for number in labelled}
+    for index, bucket in enumerate(staged.buckets):
+        table = load_sorted(staged.staging, bucket).select(["text", "meta", "source_number"])
+        rows = table.take(np.asarray(staged.array("live", index))).to_pylist()
+        for place, row in enumerate(rows, int(staged.starts[index])):
+            number = row["source_number"]
+            label = json.loads(row["meta"]).get(labelled[number]) if number in labelled and place not in out else None
+            if label is not None:
+                texts[number].append((place, row["text"], str(label)))
+    flags: Flags = {}
+    for own in texts.values():
+        if own:
+            places, documents, labels = zip(*own, strict=True)
+            for row, flag in find_label_flips(documents, labels).items():
+                flags[places[row]] = [flag]
+    return flags
