@@ -114,12 +114,20 @@ def test_the_page_tells_the_funnel_and_who_is_represented(tmp_path: Path) -> Non
         assert expected in text, expected
 
 
+def test_the_synthetic_share_is_told_in_text_too_where_it_was_measured(tmp_path: Path) -> None:
+    figures = corpus_figures({"made": Given(10, synthetic=5)})
+    assert "5 are synthetic (50%), each" in text_of(figures, tmp_path)
+    figures["bytes"]["synthetic"] = 70
+    assert "5 are synthetic (50%, and 10% of the text), each" in text_of(figures, tmp_path)
+
+
 def test_flags_of_documents_that_were_kept_are_told_apart(tmp_path: Path) -> None:
     figures = corpus_figures({"a": Given(5)})
     figures["sources"]["a"]["reported"] = {"instructions-discussed": 4}
     text = text_of(figures, tmp_path)
     assert "No document was quarantined" in text
     assert "as a subject instructions-discussed 0 4 a" in text
+    assert "kept all the same have their flags in meta" in text
 
 
 def test_a_corpus_of_one_document_is_told_in_the_singular_and_without_empty_tables(tmp_path: Path) -> None:
@@ -223,28 +231,6 @@ def test_a_browser_shows_the_page_whole_and_asks_the_network_for_nothing(
     look: Callable[[Path, int, str], Any], tmp_path: Path, width: int, scheme: str, sources: dict[str, Given]
 ) -> None:
     kept = sum(source.kept for source in sources.values())
-    codes = [
-        "en",
-        "es",
-        "de",
-        "fr",
-        "it",
-        "pt",
-        "nl",
-        "pl",
-        "cs",
-        "sk",
-        "sv",
-        "da",
-        "fi",
-        "et",
-        "lv",
-        "lt",
-        "uk",
-        "ru",
-        "ar",
-        "und",
-    ]
     languages = dict.fromkeys(CODES, kept // 20) if kept > 20 else None
     figures = corpus_figures(sources, languages=languages, regions={"GS": kept})
     page = look(write_corpus_report(figures, "x" * 90, tmp_path), width, scheme)

@@ -128,7 +128,7 @@ def funnel_chart(title: str, rows: Sequence[Narrowing], *, taken: str) -> str:
     body, top = [], 0
     for row in rows:
         body.append(_narrowing(top, row, unit))
-        top += NOTED_ROW if row.note else ROW
+        top += NOTED_ROW if row.note else NOTED_ROW - 20
     keys = f'<span><i class="key taken"></i>{escape(taken)}</span>'
     return _figure(title, _svg(title, top, body), [], keys)
 
