@@ -171,9 +171,7 @@ def _discussed(text: str, start: int, end: int) -> bool:
     """Whether a phrase is mentioned rather than used: quoted or an infinitive, among words of explanation."""
     around = text[max(0, start - TALK_AROUND) : start] + " " + text[end : end + TALK_AROUND]
     talk = len({match[0].lower() for match in TALK.finditer(around)})
-    if talk >= 4:
-        return True
-    return talk >= 1 and (_quoted(text, start, end) or _reported(text, start))
+    return talk >= 5 or (talk >= 1 and (_quoted(text, start, end) or _reported(text, start)))
 
 
 def _quoted(text: str, start: int, end: int) -> bool:

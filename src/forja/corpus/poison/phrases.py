@@ -269,13 +269,11 @@ HIDDEN_STEMS = ("ignore", "disregard", "forget ", "instruction", "previous", "sy
 """What a hidden text must hold at least once to be read on."""
 
 TALK = re.compile(
-    r"prompt[- ]injection|injection\s+attack|attack(?:er|s|ing)?\b|adversar\w+|jailbreak(?:ing|s)?\b"
-    r"|malicious\w*|vulnerab\w+"
-    r"|mitigat\w+|such\s+as|e\.g\.|for\s+example|for\s+instance|\bpayloads?\b|red[- ]team\w*"
-    r"|guardrails?|filter(?:ing|s)\b"
-    r"|detect\w*|threats?\b|trick\w*|manipulat\w+|defen[cs]es?|inject(?:ed|ion|ions)\b|researchers?"
-    r"|classif\w+|\bexamples?\b"
-    r"|sanitiz\w+|exploit\w*|untrusted|hijack\w*|LLM0\d|indirect",
+    r"(?:prompt|command|indirect|instruction)[- ]injections?\b|jailbreak\w*|\bLLMs?\b|language\s+models?\b"
+    r"|\bprompts?\b"
+    r"|chat\s?bots?\b|adversarial|guardrails?|red[- ]team\w*|hijack\w*|\bAI\s+(?:agents?|systems?|assistants?|models?)\b"
+    r"|\bOWASP\b|machine\s+learning|\bagents?\b|\bmodels?\b|injected\b|\bGPT\S*",
     re.IGNORECASE,
 )
-"""Words of those who write about such phrases rather than with them."""
+"""Words of those who write about such phrases rather than with them: of attacks on models, not of attacks in general,
+as security text is full of those."""
