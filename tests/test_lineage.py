@@ -299,9 +299,16 @@ def test_forgetting_now_and_training_again_later_comes_to_the_same(whole: Path, 
     assert bring_up_to_date(run, whole / "project") == []
 
 
-def test_deep_makes_the_tokenizer_anew(whole: Path, run: Path) -> None:
+def test_deep_makes_the_run_that_never_had_the_document(whole: Path, run: Path, tmp_path: Path) -> None:
+    project = Path(shutil.copytree(whole / "project", tmp_path / "project"))
+    lines = (project / "text.jsonl").read_text().splitlines(keepends=True)
+    assert WORD in lines[-1]
+    (project / "text.jsonl").write_text("".join(lines[:-1]))
+    bring_up_to_date(tmp_path / "without", project)
     identity = next(row["id"] for row in documents(run) if WORD in row["text"])
     told = take_out(run, identity, deep=True)
+    for name in ("tokenizer/tokenizer.json", "tokens/train-00000.bin", "model/model.safetensors"):
+        assert (run / name).read_bytes() == (tmp_path / "without" / name).read_bytes(), name
     assert told["tokenizer"] == {"sampled": 1}
     assert told["retrained"]["stages"]["tokenizer"] == "done"
     assert not list(run.rglob("stale.json"))
@@ -374,6 +381,22 @@ def test_a_forgetting_killed_at_any_act_is_finished_by_the_same_command(run: Pat
         take_out(place, copy)
         assert contents(place) == expected, act
         assert len(erasures(place)) == 1
+        shutil.rmtree(place)
+
+
+def test_training_again_killed_at_any_act_goes_on(run: Path, tmp_path: Path) -> None:
+    identity = read_at(run, 25, 35)
+    take_out(run, identity)
+    reference = trained_with_the_gap(run, tmp_path / "reference")
+    script = KILLED.replace("confirm=", "again=True, confirm=")
+    for act in (2, 6, 12, 40, 60):
+        place = Path(shutil.copytree(run, tmp_path / f"killed-{act}"))
+        command = [sys.executable, "-c", script, str(place), identity, str(act)]
+        ended = subprocess.run(command, env=environment(tmp_path), capture_output=True, text=True, timeout=300)
+        assert ended.returncode == -9, ended.stderr
+        told = take_out(place, identity, again=True)
+        assert told["retrained"]["stages"]["report"] == "done"
+        same_checkpoints(place, reference)
         shutil.rmtree(place)
 
 
