@@ -19,8 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from forja.corpus.clusters import Clusters, find_clusters
+from forja.corpus.documents import DUPLICATES
 from forja.corpus.engine import Engine, open_engine
-from forja.corpus.finish import FILE_BYTES, FLAGS, finish_group
+from forja.corpus.finish import FILE_BYTES, FLAGS, TALLIED_BYTES, finish_group
 from forja.corpus.reading import chunk_readers
 from forja.corpus.refine import Settings, refine_packed
 from forja.corpus.screening import screen_corpus
@@ -29,8 +30,6 @@ from forja.corpus.staging import Buckets, Staged, sort_bucket, staged_bytes
 from forja.errors import ForjaError
 from forja.progress import progress, say
 from forja.recipe import CorpusSection
-
-DUPLICATES = ("exact-duplicate", "near-duplicate", "same-record")
 
 
 @dataclass
@@ -200,7 +199,7 @@ def _figures(section: CorpusSection, tallies: list[dict[str, Any]], staged: Stag
     }
     sizes = {
         "read": sum(own.read_bytes for own in everything),
-        "duplicates": sum(tally["duplicate_bytes"] for tally in tallies),
+        **{name: sum(tally["bytes"][name] for tally in tallies) for name in TALLIED_BYTES},
         "quarantined": sum(tally["quarantined"][1] for tally in tallies),
         "kept": sum(own.kept_bytes for own in everything),
     }

@@ -41,6 +41,8 @@ REJECTED = pa.schema(
     ]
 )
 """detail: JSON; the value that a rule found and the one it asks for, or the run shared with an evaluation set."""
+DUPLICATES = ("exact-duplicate", "near-duplicate", "same-record")
+"""Reasons that are no rule's: another document says the same."""
 STAGED = pa.schema(
     [
         *(DOCUMENTS.field(name) for name in DOCUMENTS.names if name not in ("text", "cluster")),

@@ -16,13 +16,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from forja.corpus.clusters import Clusters
-from forja.corpus.documents import DOCUMENTS, QUARANTINED, REJECTED
+from forja.corpus.documents import DOCUMENTS, DUPLICATES, QUARANTINED, REJECTED
 from forja.corpus.poison import REPORT_ONLY
 from forja.corpus.staging import Staged, load_array, load_sorted
 
 FILE_BYTES = 256 * 2**20
 """Text a file holds, about."""
 GROUP_ROWS = 1024
+TALLIED_BYTES = ("rejected", "duplicates", "over-share", "synthetic")
+"""Of raw records where a rule rejected them; of text otherwise. Synthetic: of the text kept."""
 FLAGS = "flags.json"
 """Of places, as the screen over all documents found them, and whether they hold a document back."""
 
@@ -136,7 +138,7 @@ class _Tally:
         self.languages: dict[str, list[int]] = {}
         self.regions: dict[str, list[int]] = {}
         self.quarantined = [0, 0]
-        self.duplicate_bytes = 0
+        self.bytes = dict.fromkeys(TALLIED_BYTES, 0)
 
     def add(self, table: pa.Table) -> None:
         sizes = pc.fill_null(pc.binary_length(table["text"]), 0).to_pylist()
@@ -160,17 +162,26 @@ class _Tally:
             own["masked"].update(json.loads(row["masked"]))
         if row["reason"] is not None:
             own["rejected"][row["reason"]] += 1
-            self.duplicate_bytes += size if row["reason"].endswith("-duplicate") else 0
+            self._left_out(row, size)
         elif row["held"]:
             own["quarantined"].update({flag["kind"] for flag in json.loads(row["flags"])})
             self.quarantined = [self.quarantined[0] + 1, self.quarantined[1] + size]
         else:
             own["numbers"].update(kept_documents=1, kept_bytes=size, synthetic_documents=int(row["synthetic"]))
+            self.bytes["synthetic"] += size if row["synthetic"] else 0
             if row["flags"]:
                 own["reported"].update({flag["kind"] for flag in json.loads(row["flags"])})
             _count(self.languages, row["lang"] or "und", size)
             region = json.loads(row["meta"]).get("region") if '"region"' in row["meta"] else None
             _count(self.regions, region or "unknown", size)
+
+    def _left_out(self, row: dict[str, Any], size: int) -> None:
+        if row["reason"] == "over-share":
+            self.bytes["over-share"] += size
+        elif row["reason"] in DUPLICATES:
+            self.bytes["duplicates"] += size
+        else:
+            self.bytes["rejected"] += row["raw_bytes"]  # its text is kept nowhere
 
     def as_json(self) -> dict[str, Any]:
         sources = {
@@ -185,7 +196,7 @@ class _Tally:
             "languages": self.languages,
             "regions": self.regions,
             "quarantined": self.quarantined,
-            "duplicate_bytes": self.duplicate_bytes,
+            "bytes": self.bytes,
         }
 
 
