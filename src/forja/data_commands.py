@@ -156,7 +156,7 @@ def _trained(training: dict[str, Any]) -> list[str]:
     if not training["same_shards"]:
         return [f"{name}: it read other shards than these, so whether it has read this cannot be told"]
     lines = [
-        f"{name}: epoch {use['epoch']}, first at step {use['step'] + 1:,}, in {use['steps']:,} steps"
+        f"{name}: epoch {use['epoch']}, first at step {use['step'] + 1:,}, in {use['steps']:,} step{'s'[: use['steps'] > 1]}"
         for use in training["uses"]
     ] or [f"{name}: never read in {training['steps']:,} steps"]
     if training["judged_from"] is not None:
@@ -189,12 +189,15 @@ def _owed(told: dict[str, Any]) -> list[str]:
 
 
 def _forgotten(told: dict[str, Any]) -> list[str]:
-    lines = ["Forgotten.", *_owed(told)] if "ids" in told else [told["status"].capitalize() + "."]
-    if "retrained" in told:
-        start = told["retrained"]["from_step"]
-        done = [stage for stage, status in told["retrained"]["stages"].items() if status == "done"]
-        lines.append(f"trained again from step {start:,}: {', '.join(done)} done" if done else "all is up to date")
-    return lines
+    lines = ["Forgotten.", *_owed(told)] if "ids" in told else []
+    made = told.get("retrained")
+    if made is None:
+        return lines or [told["status"].capitalize() + "."]
+    done = [stage for stage, status in made["stages"].items() if status == "done"]
+    return [
+        *lines,
+        f"trained again from step {made['from_step']:,}: {', '.join(done)} done" if done else "all is up to date",
+    ]
 
 
 def _print_json(value: Any) -> None:

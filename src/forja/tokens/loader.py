@@ -50,7 +50,8 @@ class TokenSplit:
         """gaps: (n, 2), starts and lengths in tokens of the stream, rising and disjoint."""
         self.context, self.overlap, self.vocabulary = context, overlap, vocabulary
         self._index = index
-        self._gaps = np.zeros((0, 2), np.int64) if gaps is None else gaps
+        found = np.zeros((0, 2), np.int64) if gaps is None else gaps
+        self._gap_starts, self._gap_ends = found[:, 0], found.sum(axis=1)
         self._shards = shards
         self._starts = [0, *np.cumsum([len(shard) for shard in shards]).tolist()]
         self.tokens: int = self._starts[-1]
@@ -99,21 +100,17 @@ class TokenSplit:
     def erased(self, start: int, length: int) -> npt.NDArray[np.bool_]:
         """Which of the tokens start to start + length are no target, as they lie in a gap, (length,)."""
         inside = np.zeros(length, bool)
-        for gap, size in self._gaps[self._touching(start, length)].tolist():
-            inside[max(0, gap - start) : max(0, gap + size - start)] = True
+        first = np.searchsorted(self._gap_ends, start, "right")
+        last = np.searchsorted(self._gap_starts, start + length, "left")
+        for low, high in zip(self._gap_starts[first:last].tolist(), self._gap_ends[first:last].tolist(), strict=True):
+            inside[max(0, low - start) : high - start] = True
         return inside
-
-    def _touching(self, start: int, length: int) -> slice:
-        """The gaps that have a token among these."""
-        starts = self._gaps[:, 0]
-        ends = starts + self._gaps[:, 1]
-        return slice(int(np.searchsorted(ends, start, "right")), int(np.searchsorted(starts, start + length, "left")))
 
     def weights(self, slots: Ids) -> npt.NDArray[np.float32] | None:
         """0 for the erased targets of these slots and 1 for all others, (n, context); None where none is erased."""
         stride = self.context - self.overlap
         found = None
-        for row, slot in enumerate(slots.tolist()) if len(self._gaps) else ():
+        for row, slot in enumerate(slots.tolist()) if len(self._gap_starts) else ():
             gone = self.erased(slot * stride + 1, self.context)
             if gone.any():
                 found = np.ones((len(slots), self.context), np.float32) if found is None else found
