@@ -156,7 +156,7 @@ def _trained(training: dict[str, Any]) -> list[str]:
     if not training["same_shards"]:
         return [f"{name}: it read other shards than these, so whether it has read this cannot be told"]
     lines = [
-        f"{name}: epoch {use['epoch']}, first at step {use['step'] + 1:,}, in {use['steps']:,} step{'s'[: use['steps'] > 1]}"
+        f"{name}: epoch {use['epoch']}, first at step {use['step'] + 1:,}, {use['steps']:,} of its batches"
         for use in training["uses"]
     ] or [f"{name}: never read in {training['steps']:,} steps"]
     if training["judged_from"] is not None:
