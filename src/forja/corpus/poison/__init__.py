@@ -5,12 +5,13 @@ share: workers count (`Counts.add`, tables add up by `merge`), then sketch (`ske
 document), and one process judges the sketches (`find_triggers`). Deduplication's clusters show floods (`find_floods`),
 labelled sets their flips (`find_label_flips`).
 
-What such a screen cannot find: a backdoor whose payload is written anew in every document, in the manner of its host;
-a trigger of style, syntax or topic rather than of words; payloads of fewer than ten tokens, or in fewer than three
-documents, or in more than 2.5% of them; a payload dressed as a licence or put beside CWE numbers everywhere; injections
-in words nobody has used before, or in the dress of an explanation of injections; slow opinion shifts by texts that are
-each their own; false facts; poison in images, audio or the model's later fine-tuning data. Texts that pass are not
-thereby clean.
+What such a screen cannot find: a backdoor whose payload is written anew in every document (of such a kind, tried once
+after the screen was finished, it found 0 to 3%); a flood on a template that many others use, as deduplication joins
+both; a trigger of style, syntax or topic rather than of words; payloads of fewer than ten tokens, or in fewer than
+three documents, or in more than 2.5% of them; a payload dressed as a licence or put beside CWE numbers everywhere;
+injections in words nobody has used before, or in the dress of an explanation of injections; slow opinion shifts by
+texts that are each their own; false facts; poison in images, audio or the model's later fine-tuning data. Texts that
+pass are not thereby clean.
 """
 
 from __future__ import annotations

@@ -271,7 +271,8 @@ HIDDEN_STEMS = ("ignore", "disregard", "forget ", "instruction", "previous", "sy
 TALK = re.compile(
     r"(?:prompt|command|indirect|instruction)[- ]injections?\b|jailbreak\w*|\bLLMs?\b|language\s+models?\b"
     r"|\bprompts?\b"
-    r"|chat\s?bots?\b|adversarial|guardrails?|red[- ]team\w*|hijack\w*|\bAI\s+(?:agents?|systems?|assistants?|models?)\b"
+    r"|chat\s?bots?\b|adversarial|guardrails?|red[- ]team\w*|hijack\w*"
+    r"|\bAI\s+(?:agents?|systems?|assistants?|models?)\b"
     r"|\bOWASP\b|machine\s+learning|\bagents?\b|\bmodels?\b|injected\b|\bGPT\S*",
     re.IGNORECASE,
 )
