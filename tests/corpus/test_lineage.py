@@ -15,6 +15,7 @@ from forja.corpus.build import build_corpus
 from forja.corpus.documents import DOCUMENTS, QUARANTINED, REJECTED
 from forja.corpus.lineage import (
     FORGOTTEN,
+    Found,
     figures_without,
     find_id,
     find_matching,
@@ -214,6 +215,23 @@ def test_figures_shrink_to_those_of_a_corpus_built_without_it(
         pq.read_table(corpus / "documents-00000.parquet").to_pylist()
         == pq.read_table(tmp_path / "again" / "documents-00000.parquet").to_pylist()
     )
+
+
+def test_synthetic_text_is_counted_down_too() -> None:
+    row = {"id": digits(1), "source": "made", "lang": "en", "meta": '{"synthetic": true}'}
+    counts = {"kept_documents": 3, "kept_bytes": 90, "synthetic_documents": 2, "rejected": {}}
+    before = {
+        "documents": {"kept": 3, "rejected": 0, "synthetic": 2},
+        "bytes": {"kept": 90, "synthetic": 60},
+        "sources": {"made": counts},
+        "languages": {"en": [3, 90]},
+        "regions": {"unknown": [3, 90]},
+    }
+    after = figures_without(before, [Found("documents", 0, 30, row)])
+    assert after["documents"] == {"kept": 2, "rejected": 1, "synthetic": 1}
+    assert after["bytes"] == {"kept": 60, "synthetic": 30}
+    assert after["languages"] == {"en": [2, 60]}
+    assert before["bytes"]["kept"] == 90
 
 
 def test_a_run_that_forgot_nothing_lists_nothing(tmp_path: Path) -> None:

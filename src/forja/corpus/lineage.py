@@ -255,7 +255,10 @@ def _without(path: Path, ids: pa.Array) -> None:
 
 
 def figures_without(figures: Mapping[str, Any], rows: Iterable[Found]) -> dict[str, Any]:
-    """The corpus stage's figures once these rows are taken out: what was read stays, what was kept shrinks."""
+    """The corpus stage's figures once these rows are taken out: what was read stays, what was kept shrinks.
+
+    Bytes of rejected text, and flags of kept documents that were only reported, stay too: no row tells them.
+    """
     told = deepcopy(dict(figures))
     for found in rows:
         row, size = found.row, found.size
@@ -271,6 +274,7 @@ def figures_without(figures: Mapping[str, Any], rows: Iterable[Found]) -> dict[s
             if meta.get("synthetic"):
                 own["synthetic_documents"] -= 1
                 told["documents"]["synthetic"] -= 1
+                told["bytes"]["synthetic"] -= size
             _take(told.get("languages", {}), row["lang"] or "und", size)
             _take(told.get("regions", {}), meta.get("region") or "unknown", size)
             told["documents"]["rejected"] += 1
