@@ -137,7 +137,7 @@ def parse(html: str, *, hidden: bool = False) -> Page:
                     flush()
                 tight = False
             if slash:
-                if names[-1] == name:
+                if names[-1] == name and len(names) > 1:
                     close(len(names) - 1)
                 else:
                     at = _ended_by(name, names)
