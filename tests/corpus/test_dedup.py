@@ -39,8 +39,8 @@ def test_layout_case_and_punctuation_hide_no_duplicate() -> None:
     assert normalise("!?") == "!?", "a text without a word stands for itself"
 
 
-@given(st.text(st.characters(max_codepoint=127)))
-def test_plain_ascii_is_normalised_as_any_text_is(text: str) -> None:
+@given(st.one_of(st.text(), st.text(st.characters(max_codepoint=127)), st.text(st.characters(max_codepoint=0xFFFF))))
+def test_every_way_of_normalising_finds_the_same_words(text: str) -> None:
     assert normalise(text) == (" ".join(dedup.WORDS.findall(text.lower())) or text)
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -167,14 +168,14 @@ def pairs_part(job: dict[str, Any]) -> str:
     """Candidate pairs of some bands in one part of their keys; returns the file they are in."""
     staged = _staged(job)
     copies = np.load(staged.staging / SKIP, mmap_mode="r")
+    spans = [span for span in enumerate(itertools.pairwise(staged.starts.tolist())) if span[1][0] < span[1][1]]
+    buckets = [(staged.array("keys", index), start, end) for index, (start, end) in spans]
     found = []
     for band in job["bands"]:
         keys: list[Keys] = []
         places: list[Places] = []
-        for index, (start, end) in enumerate(itertools.pairwise(staged.starts.tolist())):
-            if start == end:
-                continue
-            own = staged.array("keys", index)[band]
+        for array, start, end in buckets:
+            own = array[band]
             mine = np.flatnonzero(_part_of(own, job["part"], job["parts"]) & ~copies[start:end])
             keys.append(own[mine])
             places.append(mine + start)
@@ -206,9 +207,9 @@ def verify_part(job: dict[str, Any]) -> str:
     """Of some pairs those whose Jaccard similarity reaches the threshold, reduced to a spanning forest."""
     staged = _staged(job)
     pairs = np.load(staged.staging / "pairs.npy", mmap_mode="r")[job["start"] : job["end"]]
-    shelf = _Shelf(staged)
     threshold = job["near"]["threshold"]
-    like = [dedup.jaccard(shelf.shingles(one), shelf.shingles(two)) >= threshold for one, two in pairs.tolist()]
+    with _Shelf(staged) as shelf:
+        like = [dedup.jaccard(shelf.shingles(one), shelf.shingles(two)) >= threshold for one, two in pairs.tolist()]
     path = staged.staging / f"edges-{job['start']:012d}.npy"
     np.save(path, dedup.spanning_forest(np.array(pairs)[np.array(like, bool)]))
     return str(path)
@@ -224,6 +225,14 @@ class _Shelf:
         self._cached: OrderedDict[int, Keys] = OrderedDict()
         self._size = 0
         self._ends: dict[int, npt.NDArray[np.int64]] = {}
+        self._files: dict[int, IO[bytes]] = {}
+        self._open = ExitStack()
+
+    def __enter__(self) -> _Shelf:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
 
     def shingles(self, place: int) -> Keys:
         if place in self._cached:
@@ -240,11 +249,14 @@ class _Shelf:
         index = int(np.searchsorted(self._staged.starts, place, "right")) - 1
         bucket = self._staged.buckets[index]
         if index not in self._ends:
-            self._ends[index] = load_array(self._staged.staging, "ends", bucket)
+            self._ends[index] = np.array(load_array(self._staged.staging, "ends", bucket))
+            path = self._staged.staging / f"shingles-{bucket:03d}.bin"
+            self._files[index] = self._open.enter_context(path.open("rb"))
         at = int(np.searchsorted(self._wanted, place)) - int(self._firsts[index])
         start, end = self._ends[index][at : at + 2].tolist()
-        path = self._staged.staging / f"shingles-{bucket:03d}.bin"
-        return np.fromfile(path, np.uint64, end - start, offset=8 * start)
+        file = self._files[index]
+        file.seek(8 * start)
+        return np.frombuffer(file.read(8 * (end - start)), np.uint64)
 
 
 # --- who stays ---------------------------------------------------------------------------------

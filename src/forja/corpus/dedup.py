@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -19,6 +20,7 @@ from forja.recipe import NearDuplicates
 
 WORDS = re.compile(r"\w+")
 ASCII_WORDS = bytes(ord(chr(code).lower()) if re.match(r"\w", chr(code)) and code < 128 else 32 for code in range(256))
+PLANE = 1 << 16
 ALL_PAIRS = 24
 """Members of a bucket up to which every pair is a candidate; of more, each meets REPRESENTATIVES and the one before."""
 REPRESENTATIVES = 8
@@ -37,9 +39,19 @@ def exact_key(text: str) -> bytes:
 
 def normalise(text: str) -> str:
     """Words in lower case with one space between: what duplicates share however they are laid out."""
-    if text.isascii():  # the same, several times as fast
+    if text.isascii():  # the same as below, several times as fast
         return b" ".join(text.encode().translate(ASCII_WORDS).split()).decode() or text
-    return " ".join(WORDS.findall(text.lower())) or text
+    points = np.frombuffer(text.lower().encode("utf-32-le", "surrogatepass"), np.uint32)
+    if points.max() >= PLANE:
+        return " ".join(WORDS.findall(text.lower())) or text
+    spaced = np.where(_word_points()[points], points, ord(" ")).astype(np.uint32)
+    return " ".join(spaced.tobytes().decode("utf-32-le", "surrogatepass").split()) or text
+
+
+@cache
+def _word_points() -> npt.NDArray[np.bool_]:
+    """(PLANE,) which characters of the basic plane are part of a word."""
+    return np.array([WORDS.fullmatch(chr(point)) is not None for point in range(PLANE)])
 
 
 def band_keys(words: Sequence[str], settings: NearDuplicates) -> Keys:

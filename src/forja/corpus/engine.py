@@ -22,8 +22,8 @@ from forja.recipe import CorpusSection
 
 AHEAD = 4
 """Chunks in flight a worker: enough to keep it busy, few enough to keep memory flat."""
-WORTH_BYTES = 16 * 2**20
-"""Less than this is done before other processes have started."""
+WORTH_BYTES = 128 * 2**20
+"""Bytes sorted or copied from which on it pays to start other processes."""
 POLL_SECONDS = 0.002
 CLOSING_SECONDS = 5.0
 QUIET = {"DAFT_ANALYTICS_ENABLED": "0", "SCARF_NO_ANALYTICS": "true", "DO_NOT_TRACK": "1", "DAFT_PROGRESS_BAR": "0"}
@@ -44,7 +44,8 @@ class Engine(Protocol):
         """What `work` makes of every chunk of every reader, in no particular order."""
 
     def each(self, work: Callable[[Any], Any], items: Sequence[Any], size: int) -> Iterator[Any]:
-        """What `work` makes of every item, both JSON, in no particular order. size: bytes it goes through in all."""
+        """What `work` makes of every item, both JSON, in no particular order.
+        size: bytes it goes through in all, weighed by how much longer than sorting it takes."""
 
 
 def open_engine(section: CorpusSection) -> Engine:

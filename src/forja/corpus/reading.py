@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 
+from forja.corpus.documents import document_id
 from forja.corpus.engine import Chunks
 from forja.corpus.sources.files import Part, read_file, read_files, split_files
 from forja.corpus.sources.local_docs import read_local_docs
@@ -27,6 +28,8 @@ CHUNK_BYTES = 2 * 2**20
 CHUNK_RECORDS = 2000
 RECORDS = pa.schema(
     [
+        ("id", pa.string()),
+        ("size", pa.int64()),
         ("origin", pa.large_binary()),
         ("raw", pa.large_binary()),
         ("form", pa.string()),
@@ -47,11 +50,22 @@ SURROGATES = "surrogatepass"
 
 @dataclass(frozen=True)
 class Chunk:
-    """Records of one source, by its number in the recipe; or the error that ended the reading of it."""
+    """Records of one source, by its number in the recipe, with the ids of their documents and the sizes of their raw
+    bytes; or the error that ended the reading of it. Records that have their text travel without those bytes."""
 
     source: int
     records: list[Record] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
     error: dict[str, str | None] | None = None
+
+
+def chunk_of(number: int, source: Source, records: list[Record]) -> Chunk:
+    """The records as they travel."""
+    ids = [document_id(source.label, record.origin, record.raw) for record in records]
+    sizes = [len(record.raw) for record in records]
+    light = [replace(record, raw=b"") if record.form == "string" or record.reason else record for record in records]
+    return Chunk(number, light, ids, sizes)
 
 
 def chunk_readers(section: CorpusSection, base_folder: Path, seed: int, parts: int) -> list[Chunks]:
@@ -72,7 +86,7 @@ def read_chunks(
     source = section.sources[number]
     try:
         for records in _grouped(read_records(source, section, base_folder, seed, part)):
-            yield pack(Chunk(number, records))
+            yield pack(chunk_of(number, source, records))
     except ForjaError as error:
         yield pack(Chunk(number, error={"what": error.what, "where": error.where, "fix": error.fix}))
 
@@ -140,15 +154,13 @@ def _grouped(records: Iterable[Record]) -> Iterator[list[Record]]:
 
 def pack(chunk: Chunk) -> bytes:
     """The chunk as an Arrow stream."""
-    columns = {
-        name: [
-            _encoded(json.dumps(value) if name == "meta" else value)
-            if RECORDS.field(name).type != pa.string()
-            else value
-            for value in (getattr(record, name) for record in chunk.records)
-        ]
-        for name in RECORDS.names
-    }
+    columns: dict[str, list[Any]] = {"id": chunk.ids, "size": chunk.sizes}
+    for name in RECORDS.names[2:]:
+        values = [getattr(record, name) for record in chunk.records]
+        if name == "meta":
+            values = [json.dumps(value) for value in values]
+        is_bytes = RECORDS.field(name).type == pa.large_binary()
+        columns[name] = [_encoded(value) for value in values] if is_bytes else values
     about = json.dumps({"source": chunk.source, "error": chunk.error})
     batch = pa.RecordBatch.from_pydict(columns, schema=RECORDS.with_metadata({"chunk": about}))
     sink = pa.BufferOutputStream()
@@ -162,7 +174,8 @@ def unpack(payload: bytes) -> Chunk:
     with pa.ipc.open_stream(payload) as reader:
         about = json.loads(reader.schema.metadata[b"chunk"])
         rows = reader.read_all().to_pylist()
-    return Chunk(about["source"], [_record(row) for row in rows], about["error"])
+    ids, sizes = [row.pop("id") for row in rows], [row.pop("size") for row in rows]
+    return Chunk(about["source"], [_record(row) for row in rows], ids, sizes, about["error"])
 
 
 def _record(row: dict[str, Any]) -> Record:

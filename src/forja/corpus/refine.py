@@ -17,7 +17,7 @@ from forja.corpus.clean import clean, storable
 from forja.corpus.convert import convert
 from forja.corpus.decontaminate import Decontaminator
 from forja.corpus.dedup import band_keys, exact_key, normalise
-from forja.corpus.documents import STAGED, Row, document_id
+from forja.corpus.documents import STAGED, Row
 from forja.corpus.language import UNDETERMINED, identify
 from forja.corpus.poison import inspect_text
 from forja.corpus.privacy import mask, subject_key
@@ -74,20 +74,20 @@ Step = Callable[[Sequence[_Work], Source, Settings], None]
 def refine(chunk: Chunk, settings: Settings) -> list[Row]:
     """Rows of these records, in their order."""
     source = settings.section.sources[chunk.source]
-    works = [_begun(record, source, settings) for record in chunk.records]
+    told = zip(chunk.ids, chunk.records, chunk.sizes, strict=True)
+    works = [_begun(identity, record, size, source, settings) for identity, record, size in told]
     for step in STEPS:
         step([work for work in works if work.reason is None], source, settings)
     return [_row(work, source, chunk.source, settings) for work in works]
 
 
-def _begun(record: Record, source: Source, settings: Settings) -> _Work:
-    identity = document_id(source.label, record.origin, record.raw)
+def _begun(identity: str, record: Record, size: int, source: Source, settings: Settings) -> _Work:
     if identity in settings.forgotten:
         bare = Record("", b"", reason="forgotten")
         return _Work(identity, bare, "", 0, reason="forgotten")
     converted = convert(record)
     text = clean(converted.text or "") if converted.reason is None else ""
-    work = _Work(identity, converted, text, len(record.raw), converted.lang or source.lang, converted.reason)
+    work = _Work(identity, converted, text, size, converted.lang or source.lang, converted.reason)
     if work.reason is None:
         work.reason = _length(text, settings.section) or _before(converted, source)
     return work

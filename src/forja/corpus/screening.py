@@ -38,6 +38,8 @@ from forja.recipe import CorpusSection
 MOST_BITS = 27
 """Of the table of counts: 256 MB, whatever the corpus."""
 BATCH = 256
+SLOWER = 8
+"""Counting and sketching take so many times as long as sorting."""
 PART_BYTES = 1 << 27
 """Of sketches judged at a time."""
 Places = npt.NDArray[np.int64]
@@ -83,20 +85,21 @@ def _triggers(staged: Staged, clusters: Clusters, over: Places, engine: Engine) 
         "bits": bits,
     }
     every = range(len(staged.buckets))
-    tables = max(1, min(engine.workers, 4, staged.bytes // WORTH_BYTES))
+    size = SLOWER * staged.bytes
+    tables = max(1, min(engine.workers, 4, size // WORTH_BYTES))
     jobs = [{**base, "indexes": list(every[number::tables]), "number": number} for number in range(tables)]
     with progress("screening for shared triggers", total=2 * len(every), unit="parts") as bar:
         counts = Counts(bits)
-        for path in engine.each(count_part, jobs, staged.bytes):
+        for path in engine.each(count_part, jobs, size):
             counts.merge(Counts.load(Path(path)))
             Path(path).unlink()
             bar.advance(len(every) / len(jobs))
         counts.save(staged.staging / "counts.npz")
-        size = 0
-        for own in engine.each(sketch_bucket, [{**base, "index": index} for index in every], staged.bytes):
-            size += own
+        sketched = 0
+        for own in engine.each(sketch_bucket, [{**base, "index": index} for index in every], size):
+            sketched += own
             bar.advance()
-    found = find_triggers(lambda: _sketches(staged), counts, max(1, -(-size // PART_BYTES)))
+    found = find_triggers(lambda: _sketches(staged), counts, max(1, -(-sketched // PART_BYTES)))
     return _shown(staged, found)
 
 

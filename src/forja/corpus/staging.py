@@ -1,5 +1,6 @@
-"""Rows on their way: in buckets by id while sources are read, then sorted, with what finding duplicates needs
-lying beside them in small arrays. A document's *place* is its number among all live ones in the order of ids.
+"""Rows on their way, in buckets by id while sources are read, then sorted, with what finding duplicates needs lying
+beside them in small arrays. Nothing is packed, as it is gone within the stage. A document's *place* is its number
+among all live ones in the order of ids.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ ROW_BYTES = 512
 GROUP_ROWS = 1024
 ARRAYS = ("live", "digests", "keys", "sizes", "dates", "sources", "synthetic", "ids")
 NO_DATE = np.iinfo(np.int64).max
-COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
 class Buckets:
@@ -69,7 +69,7 @@ class Buckets:
             return
         if bucket not in self._writers:
             path = str(self._staging / f"bucket-{bucket:03d}.arrow")
-            self._writers[bucket] = pa.ipc.new_stream(path, STAGED, options=COMPRESSED)
+            self._writers[bucket] = pa.ipc.new_stream(path, STAGED)
         self._writers[bucket].write_table(pa.concat_tables(held).combine_chunks())
 
 
@@ -85,7 +85,7 @@ def sort_bucket(job: dict[str, Any]) -> dict[str, Any]:
         table = reader.read_all()
     table = table.sort_by([("id", "ascending"), ("raw_bytes", "ascending"), ("origin", "ascending")])
     table = _without_repeats(table)
-    with pa.ipc.new_file(str(staging / f"sorted-{bucket:03d}.arrow"), STAGED, options=COMPRESSED) as writer:
+    with pa.ipc.new_file(str(staging / f"sorted-{bucket:03d}.arrow"), STAGED) as writer:
         writer.write_table(table, max_chunksize=GROUP_ROWS)
     (staging / f"bucket-{bucket:03d}.arrow").unlink()
     live = np.flatnonzero(pc.and_not(pc.is_null(table["reason"]), table["held"]).to_numpy())
