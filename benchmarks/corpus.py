@@ -37,7 +37,9 @@ BARE = [
     "corpus.screen.action=none",
     *(f"corpus.privacy.{kind}=false" for kind in ("email", "phone", "card", "iban", "national_id", "secret")),
 ]
-RULES = [f"corpus.quality.{rule}=true" for rule in ("gopher_quality", "gopher_repetition", "c4", "fineweb")]
+RULES = ["corpus.screen.action=none"] + [
+    f"corpus.quality.{rule}=true" for rule in ("gopher_quality", "gopher_repetition", "c4", "fineweb")
+]
 WORKERS = len(os.sched_getaffinity(0))
 
 

@@ -201,6 +201,16 @@ def test_a_trigger_that_a_few_documents_share_is_found_among_all_of_them(tmp_pat
     assert figures.documents["quarantined"] == len(held)
 
 
+def test_a_corpus_of_templates_is_not_held_back_for_repeating_itself(tmp_path: Path) -> None:
+    sentences = [sentence for text in security_texts(300) for sentence in text.split(". ") if len(sentence) > 60]
+    draw = random.Random(7)
+    lines = [{"text": ". ".join(draw.choice(sentences) for _ in range(12))} for _ in range(400)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    figures = build(tmp_path, sources=[{"path": "a.jsonl"}], screen={})
+    assert figures.documents["quarantined"] == 0
+    assert figures.sources["a.jsonl"].reported["trigger-payload"] > 50
+
+
 def test_a_flood_from_one_origin_and_flipped_labels_are_flagged(tmp_path: Path) -> None:
     texts = security_texts(260)
     pages = [

@@ -152,9 +152,9 @@ def _write(
     clusters.save(staged.staging / "clusters.npz")
     over = over_share(section, staged, clusters)
     np.save(staged.staging / "over.npy", over)
-    flags = screen_corpus(section, staged, clusters, over, engine)
-    hold = section.screen.action == "quarantine"
-    (staged.staging / FLAGS).write_text(json.dumps({"hold": hold, "flags": flags}))
+    flags, doubted = screen_corpus(section, staged, clusters, over, engine)
+    screened = {"hold": section.screen.action == "quarantine", "doubted": doubted, "flags": flags}
+    (staged.staging / FLAGS).write_text(json.dumps(screened))
     groups: list[list[int]] = [[]]
     held = 0
     for index, count in enumerate(staged.counts):

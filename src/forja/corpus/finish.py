@@ -26,7 +26,7 @@ GROUP_ROWS = 1024
 TALLIED_BYTES = ("rejected", "duplicates", "over-share", "synthetic")
 """Of raw records where a rule rejected them; of text otherwise. Synthetic: of the text kept."""
 FLAGS = "flags.json"
-"""Of places, as the screen over all documents found them, and whether they hold a document back."""
+"""Of places, as the screen over all documents found them, whether they hold a document back, and which do not."""
 
 
 def finish_group(job: dict[str, Any]) -> dict[str, Any]:
@@ -108,11 +108,12 @@ def _flagged(table: pa.Table, staged: Staged, index: int, screened: dict[str, An
         return table
     live = load_array(staged.staging, "live", staged.buckets[index])
     columns = {name: table[name].to_pylist() for name in ("flags", "held", "meta")}
+    weak = {*REPORT_ONLY, *screened["doubted"]}
     for place, flags in own.items():
         row = int(live[place - start])
         every = [*json.loads(columns["flags"][row] or "[]"), *flags]
         columns["flags"][row] = json.dumps(every, ensure_ascii=False, sort_keys=True)
-        if screened["hold"] and any(flag["kind"] not in REPORT_ONLY for flag in flags):
+        if screened["hold"] and any(flag["kind"] not in weak for flag in flags):
             columns["held"][row] = True
         else:
             meta = {**json.loads(columns["meta"][row]), "flags": every}

@@ -32,9 +32,13 @@ from forja.corpus.poison import (
     sketch_documents,
 )
 from forja.corpus.staging import Staged, load_sorted
-from forja.progress import progress
+from forja.progress import progress, say
 from forja.recipe import CorpusSection
 
+MOST_HELD = 0.03
+LEAST_DOUBTED = 50
+"""A kind of flag on more than so large a share of the documents, and so many, says that the corpus is made of
+templates, not that it was poisoned: poisoning needs few documents (Souly et al. 2025), and holding all back harms more."""
 MOST_BITS = 27
 """Of the table of counts: 256 MB, whatever the corpus."""
 BATCH = 256
@@ -48,11 +52,14 @@ Flags = dict[int, list[Flag]]
 
 def screen_corpus(
     section: CorpusSection, staged: Staged, clusters: Clusters, over: Places, engine: Engine
-) -> dict[int, list[dict[str, Any]]]:
-    """Flags by place, as JSON. over: places that are left out anyway."""
+) -> tuple[dict[int, list[dict[str, Any]]], list[str]]:
+    """Flags by place, as JSON, and the kinds among them that are too frequent to hold anything back.
+
+    over: places that are left out anyway.
+    """
     screen = section.screen
     if screen.action == "none" or not staged.places:
-        return {}
+        return {}, []
     flags: Flags = {}
     if screen.triggers:
         _add(flags, _triggers(staged, clusters, over, engine))
@@ -61,7 +68,18 @@ def screen_corpus(
     labelled = {number: source.label_field for number, source in enumerate(section.sources) if source.label_field}
     if screen.labels and labelled:
         _add(flags, _label_flips(staged, clusters, over, labelled))
-    return {place: [flag.as_json() for flag in found] for place, found in sorted(flags.items())}
+    found = {place: [flag.as_json() for flag in own] for place, own in sorted(flags.items())}
+    return found, _doubted(flags, staged.places)
+
+
+def _doubted(flags: Flags, documents: int) -> list[str]:
+    counts = Counter(kind for own in flags.values() for kind in {flag.kind for flag in own})
+    doubted = sorted(kind for kind, count in counts.items() if count > max(LEAST_DOUBTED, MOST_HELD * documents))
+    for kind in doubted:
+        say(
+            f"  {kind} is on {counts[kind]:,} documents: the corpus repeats itself like a template, so none is held back"
+        )
+    return doubted
 
 
 def _add(flags: Flags, found: Flags) -> None:
