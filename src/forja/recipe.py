@@ -413,7 +413,7 @@ class TrainingSection(Section):
     keep_last: int = Field(2, ge=1, description="Checkpoints kept besides the best.")
     keep_every: Annotated[int, Field(ge=1)] | None = Field(
         None,
-        description="Checkpoints of every so many steps are kept too: a ladder from which `forja data forget --retrain` "
+        description="Checkpoints of every so many steps are kept too: a ladder from which `data forget --retrain` "
         "trains again, in place of step 0. A multiple of checkpoint_every.",
     )
     patience: int = Field(10, ge=1, description="Validations without improvement before stopping early.")

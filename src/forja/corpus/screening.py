@@ -38,7 +38,7 @@ from forja.recipe import CorpusSection
 MOST_HELD = 0.03
 LEAST_DOUBTED = 50
 """A kind of flag on more than so large a share of the documents, and so many, says that the corpus is made of
-templates, not that it was poisoned: poisoning needs few documents (Souly et al. 2025), and holding all back harms more."""
+templates, not that it was poisoned: poison needs few documents (Souly et al. 2025)."""
 MOST_BITS = 27
 """Of the table of counts: 256 MB, whatever the corpus."""
 BATCH = 256
@@ -76,9 +76,7 @@ def _doubted(flags: Flags, documents: int) -> list[str]:
     counts = Counter(kind for own in flags.values() for kind in {flag.kind for flag in own})
     doubted = sorted(kind for kind, count in counts.items() if count > max(LEAST_DOUBTED, MOST_HELD * documents))
     for kind in doubted:
-        say(
-            f"  {kind} is on {counts[kind]:,} documents: the corpus repeats itself like a template, so none is held back"
-        )
+        say(f"  {kind} is on {counts[kind]:,} documents: the corpus repeats itself, so none is held back for it")
     return doubted
 
 
