@@ -24,6 +24,12 @@ from forja.corpus.sources.record import Record
 from forja.errors import ForjaError
 from forja.recipe import Source
 
+
+def gzipped(content: bytes) -> bytes:
+    """The same bytes at any time, so that tests named after them have the same names in every process."""
+    return gzip.compress(content, mtime=0)
+
+
 LIMIT = 1 << 20
 PAGE = b"<html><body>Page %d: " + b"words that say a thing. " * 20 + b"</body></html>"
 
@@ -72,7 +78,7 @@ def test_a_page_is_its_payload_with_address_date_and_what_it_says_of_itself() ->
         b'href="https://creativecommons.org/licenses/by-sa/4.0/deed.de"></head><body>text</body></html>'
     )
     response = http(html, "X-Robots-Tag: noai", "x-robots-tag: noindex", content_type='Text/HTML; charset="ISO-8859-1"')
-    (record,) = read(gzip.compress(warc(response, url="https://www.example.de/a?b=c")))
+    (record,) = read(gzipped(warc(response, url="https://www.example.de/a?b=c")))
     assert record.origin == "https://www.example.de/a?b=c 2024-05-18T01:58:10Z"
     assert record.raw == html
     assert (record.form, record.date, record.licence) == ("html", "2024-05-18T01:58:10Z", "CC-BY-SA-4.0")
@@ -112,7 +118,7 @@ def test_a_wat_file_is_one_rejected_record() -> None:
         (http(b""), "empty"),
         (b"HTTP/1.1 200", "not-text-type"),
         (b"this is no HTTP", "http-status"),
-        (http(gzip.compress(PAGE * 9)[:40] + b"damage" * 9, "Content-Encoding: gzip"), "damaged"),
+        (http(gzipped(PAGE * 9)[:40] + b"damage" * 9, "Content-Encoding: gzip"), "damaged"),
         (http(b"5\r\nhello\r\nffff\r\nx", "Transfer-Encoding: chunked"), "damaged"),
     ],
 )
@@ -136,12 +142,12 @@ def chunked(content: bytes) -> bytes:
     [
         (PAGE, []),
         (chunked(PAGE), ["Transfer-Encoding: chunked"]),
-        (gzip.compress(PAGE), ["Content-Encoding: gzip"]),
+        (gzipped(PAGE), ["Content-Encoding: gzip"]),
         (zlib.compress(PAGE), ["Content-Encoding: deflate"]),
         (raw_deflate(PAGE), ["Content-Encoding: deflate"]),
         (zstandard.compress(PAGE), ["Content-Encoding: zstd"]),
-        (chunked(gzip.compress(PAGE)), ["Content-Encoding: gzip", "Transfer-Encoding: chunked"]),
-        (gzip.compress(zstandard.compress(PAGE)), ["Content-Encoding: zstd, gzip"]),
+        (chunked(gzipped(PAGE)), ["Content-Encoding: gzip", "Transfer-Encoding: chunked"]),
+        (gzipped(zstandard.compress(PAGE)), ["Content-Encoding: zstd, gzip"]),
         (PAGE, ["Transfer-Encoding: chunked"]),
         (PAGE, ["Content-Encoding: gzip"]),
         (PAGE, ["Content-Encoding: br"]),
@@ -176,7 +182,7 @@ def test_addresses_and_languages_that_are_not_wanted_are_rejected_before_they_ar
 
 def test_two_captures_of_an_address_are_two_documents_and_the_same_capture_is_one() -> None:
     later = page(1).replace(b"2024-05-18", b"2024-06-18")
-    once, twice = read(page(1)), read(gzip.compress(page(2)) + gzip.compress(page(1)) + gzip.compress(later))
+    once, twice = read(page(1)), read(gzipped(page(2)) + gzipped(page(1)) + gzipped(later))
     assert once[0] == twice[1]
     assert twice[1].origin != twice[2].origin
 
@@ -235,10 +241,10 @@ def test_a_bomb_is_too_long_and_costs_no_memory() -> None:
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     bomb = b"".join(packer.compress(zeros) for _ in range(8)) + packer.flush()
     inner = warc(http(bomb, "Content-Encoding: gzip"), url="http://bomb.example/")
-    outer = gzip.compress(warc(http(zeros), url="http://large.example/"))
+    outer = gzipped(warc(http(zeros), url="http://large.example/"))
     many = zstandard.compress(warc(http(zeros), url="http://zstd.example/"))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for content in (inner + page(1), outer + gzip.compress(page(1)), many + zstandard.compress(page(1))):
+    for content in (inner + page(1), outer + gzipped(page(1)), many + zstandard.compress(page(1))):
         assert reasons(read(content)) == ["too-long", None]
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64_000
 
@@ -270,9 +276,9 @@ def with_dictionary(packed_dictionary: bool) -> bytes:
     [
         b"".join(PAGES),
         b"".join(map(gzip.compress, PAGES)),
-        gzip.compress(b"".join(PAGES)),
+        gzipped(b"".join(PAGES)),
         b"".join(map(gzip.compress, PAGES)) + bytes(700),
-        b"".join(gzip.compress(b"".join(PAGES)[at : at + 1000]) for at in range(0, len(b"".join(PAGES)), 1000)),
+        b"".join(gzipped(b"".join(PAGES)[at : at + 1000]) for at in range(0, len(b"".join(PAGES)), 1000)),
         b"".join(map(zstandard.compress, PAGES)),
         zstandard.compress(b"".join(PAGES)),
         with_dictionary(False),
@@ -307,7 +313,7 @@ def test_a_file_read_in_small_pieces_gives_the_same_records() -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"just a text\n" * 99, gzip.compress(b"<html>not an archive</html>"), b"\x89PNG" + bytes(5000)]
+    "content", [b"just a text\n" * 99, gzipped(b"<html>not an archive</html>"), b"\x89PNG" + bytes(5000)]
 )
 def test_what_is_no_archive_at_all_is_an_error(content: bytes) -> None:
     with pytest.raises(ForjaError, match="not a WARC"):
@@ -375,11 +381,11 @@ def test_a_digest_finds_damage_that_no_checksum_covers() -> None:
     assert reasons(read(record)) == [None]
     flipped = record.replace(b"words", b"wards", 1)
     assert reasons(read(flipped + page(1))) == ["damaged", None]
-    assert reasons(read(gzip.compress(flipped + page(1)))) == ["damaged", None]
+    assert reasons(read(gzipped(flipped + page(1)))) == ["damaged", None]
 
 
 def test_a_whole_packed_archive_gives_all_before_the_damage() -> None:
-    packed = bytearray(gzip.compress(b"".join(LARGE)))
+    packed = bytearray(gzipped(b"".join(LARGE)))
     whole = good(read(bytes(packed)))
     packed[len(packed) * 3 // 4] ^= 0xFF
     records = read(bytes(packed))
@@ -391,7 +397,7 @@ def test_junk_between_records_is_counted_and_passed_over() -> None:
     records = read(b"".join(PAGES[:3]) + b"junk\n" * 50_000 + b"".join(PAGES[3:]))
     assert good(records) == whole
     assert reasons(records).count("damaged") == 1
-    packed = [gzip.compress(record) for record in PAGES]
+    packed = [gzipped(record) for record in PAGES]
     records = read(b"".join(packed[:3]) + b"junk\n" * 50_000 + b"".join(packed[3:]))
     assert good(records) == whole
     assert reasons(records).count("damaged") == 1
@@ -404,7 +410,7 @@ MEMBERS = {
         for number, body in enumerate(http(PAGE % number) for number in range(8))
     ]
 }
-MEMBERS["gzip"] = [gzip.compress(record) for record in MEMBERS["plain"]]
+MEMBERS["gzip"] = [gzipped(record) for record in MEMBERS["plain"]]
 MEMBERS["zstd"] = [zstandard.ZstdCompressor(write_checksum=True).compress(record) for record in MEMBERS["plain"]]
 WHOLE = {record.origin: record for record in read(b"".join(MEMBERS["plain"]))}
 
@@ -484,7 +490,7 @@ LISTING = [f"crawl-data/{CRAWL}/segments/17{n}/wet/CC-MAIN-{n:05}.warc.wet.gz" f
 
 
 def test_a_crawls_files_are_chosen_the_same_every_time_and_more_keep_the_first(server: Server, tmp_path: Path) -> None:
-    server.add(f"/crawl-data/{CRAWL}/wet.paths.gz", gzip.compress("\n".join(LISTING).encode() + b"\n"))
+    server.add(f"/crawl-data/{CRAWL}/wet.paths.gz", gzipped("\n".join(LISTING).encode() + b"\n"))
 
     def chosen(segments: int) -> list[tuple[str, str]]:
         return crawl_files(Source.model_validate({"crawl": CRAWL, "segments": segments}), tmp_path)
@@ -498,9 +504,7 @@ def test_a_crawls_files_are_chosen_the_same_every_time_and_more_keep_the_first(s
     assert len(server.seen) == 1
 
 
-@pytest.mark.parametrize(
-    "listing", [b"not gzip", gzip.compress(b"x" * 99)[:20], gzip.compress(b""), gzip.compress(b"../a")]
-)
+@pytest.mark.parametrize("listing", [b"not gzip", gzipped(b"x" * 99)[:20], gzipped(b""), gzipped(b"../a")])
 def test_a_crawls_damaged_list_is_an_error(listing: bytes, server: Server, tmp_path: Path) -> None:
     server.add(f"/crawl-data/{CRAWL}/warc.paths.gz", listing)
     with pytest.raises(ForjaError, match="list of files"):
