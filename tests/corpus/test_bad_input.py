@@ -81,6 +81,7 @@ def but(kinds: Iterable[str], **known: str) -> list[Any]:
     ]
 
 
+LIST_ENDED = "a `]` in place of an entry's `{` ends the list, and the rest of it is left out unsaid"
 NUL_IN_LOG = "one NUL in its first 4 KB makes a whole log no text"
 SEPARATE = [kind for kind in WHOLE if kind != "json"]
 """A JSON list of texts is parsed as one."""
@@ -98,25 +99,13 @@ def test_a_sound_file_gives_all_its_records(kind: str) -> None:
     assert marks(records) == set(range(1 if kind in ("text", "html", "mail") else RECORDS))
 
 
-def meets_accidents(kind: str, accidents: list[Accident]) -> None:
+@pytest.mark.parametrize("kind", but(SAMPLES, parquet=PARQUET_PAGES))
+@given(accidents=ACCIDENTS)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+def test_thousands_of_accidents_are_rejected_records_or_sentences(kind: str, accidents: list[Accident]) -> None:
     sample = SAMPLES[kind]()
     with contextlib.suppress(ForjaError):
         records_of(happen(sample.content, accidents), sample.name)
-
-
-@pytest.mark.parametrize("kind", but(SAMPLES, parquet=PARQUET_PAGES))
-@given(accidents=ACCIDENTS)
-@settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
-def test_an_accident_is_a_rejected_record_or_a_sentence(kind: str, accidents: list[Accident]) -> None:
-    meets_accidents(kind, accidents)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", but(SAMPLES, parquet=PARQUET_PAGES))
-@given(accidents=ACCIDENTS)
-@settings(max_examples=250, suppress_health_check=[HealthCheck.too_slow])
-def test_thousands_of_accidents_are_rejected_records_or_sentences(kind: str, accidents: list[Accident]) -> None:
-    meets_accidents(kind, accidents)
 
 
 def loses_only_what_is_hit(kind: str, hit: int, where: int, words: bytes) -> None:
@@ -140,29 +129,23 @@ DAMAGE = st.binary(min_size=1, max_size=12).filter(lambda words: b"<!" not in wo
 )
 
 
-@pytest.mark.parametrize("kind", but(SEPARATE, logs=NUL_IN_LOG))
+@pytest.mark.parametrize("kind", but(SEPARATE, logs=NUL_IN_LOG, stix=LIST_ENDED, nvd=LIST_ENDED, kev=LIST_ENDED))
 @given(hit=st.integers(0, RECORDS - 1), where=st.integers(0, 1000), words=DAMAGE)
-@settings(max_examples=25)
+@settings(max_examples=100)
 def test_damage_within_a_record_costs_no_other(kind: str, hit: int, where: int, words: bytes) -> None:
-    loses_only_what_is_hit(kind, hit, where, words)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", but(SEPARATE, logs=NUL_IN_LOG))
-@given(hit=st.integers(0, RECORDS - 1), where=st.integers(0, 1000), words=DAMAGE)
-@settings(max_examples=300)
-def test_damage_within_a_record_never_costs_another(kind: str, hit: int, where: int, words: bytes) -> None:
     loses_only_what_is_hit(kind, hit, where, words)
 
 
 @pytest.mark.parametrize("kind", SEPARATE)
 def test_a_cut_file_gives_what_is_whole_wherever_it_is_cut(kind: str) -> None:
     sample = SAMPLES[kind]()
-    ends, at = {}, 0
+    ends: dict[int, int] = {}
+    at = last = 0
     for piece, number in sample.pieces:
         at += len(piece)
-        if number is not None:
-            ends[number] = at
+        last = number if number is not None else last
+        # With what parts it from the next one.
+        ends[last] = at
     content = sample.content
     for cut in range(0, len(content), 7):
         whole = {number for number, end in ends.items() if end <= cut}
