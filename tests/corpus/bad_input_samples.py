@@ -269,10 +269,10 @@ def sigma() -> Sample:
     rules = [
         f"title: Rule {number}\nid: 00000000-0000-4000-8000-00000000000{number}\nstatus: test\n"
         f"description: >\n  {said(number)}\nlogsource:\n  product: windows\n"
-        "detection:\n  selection:\n    Image|endswith: '\\a.exe'\n  condition: selection\n"
+        "detection:\n  selection:\n    Image|endswith: '\\a.exe'\n  condition: selection"
         for number in range(RECORDS)
     ]
-    return _joined("rules.yml", b"", [rule.encode() for rule in rules], b"---\n", b"", kind="sigma")
+    return _joined("rules.yml", b"", [rule.encode() for rule in rules], b"\n---\n", b"\n", kind="sigma")
 
 
 def log() -> Sample:
