@@ -79,8 +79,10 @@ class _Daft:
             yield from map(work, early)
             return
         gate = _Gate(AHEAD * self.workers)
+        # Held by name: as the loop's own it would be closed before the gate, and wait for a reader that waits there.
+        results = self._run(_source([lambda: itertools.chain(early, chunks)], gate), work)
         try:
-            for result in self._run(_source([lambda: itertools.chain(early, chunks)], gate), work):
+            for result in results:
                 gate.room.release()
                 yield result
         finally:

@@ -9,6 +9,7 @@ from typing import IO, Any
 
 from forja.corpus.sources.cvss import score_of, severities
 from forja.corpus.sources.json_stream import Fault, canonical, fault_record, parsed, read_objects
+from forja.corpus.sources.packing import peek
 from forja.corpus.sources.phrasing import (
     bullets,
     capped,
@@ -31,6 +32,7 @@ from forja.errors import ForjaError
 from forja.recipe import Source
 
 LICENCE = "public domain (NVD)"
+NONE = re.compile(rb'"vulnerabilities"\s*:\s*\[\s*\]')
 CVE_ID = re.compile(r"CVE-\d{4}-\d{4,19}")
 WEAKNESS = re.compile(r"CWE-\d{1,5}")
 SCORES = ("cvssMetricV40", "cvssMetricV31", "cvssMetricV30", "cvssMetricV2")
@@ -44,6 +46,7 @@ def read_nvd(file: IO[bytes], origin: str, source: Source, max_bytes: int) -> It
 
     Several pages may stand in one file. Raises ForjaError where the file has no `vulnerabilities`.
     """
+    head, file = peek(file)
     number = 0
     for entry in read_objects(file, max_bytes, "vulnerabilities", accept=lambda entry: member(entry, "cve", "id")):
         number += 1
@@ -51,7 +54,8 @@ def read_nvd(file: IO[bytes], origin: str, source: Source, max_bytes: int) -> It
             yield fault_record(entry, f"{origin}#{'end' if entry.reason == 'truncated' else number}")
         else:
             yield _record(entry.get("cve"), f"{origin}#{number}", source.since)
-    if not number:
+    # An API page of a time in which nothing changed.
+    if not number and not NONE.search(head):
         raise ForjaError(
             "this is not an NVD API 2.0 page: it has no `vulnerabilities`.", fix="Check the source's `kind`."
         )
