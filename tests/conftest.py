@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from forja.progress import set_quiet
 
 # The machine is shared and may be slow: a test never fails for its time.
 settings.register_profile("forja", deadline=None)
@@ -20,6 +23,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def _heard() -> Iterator[None]:
+    """A command run with --json in a test's own process silences progress for good; the next test hears it again."""
+    yield
+    set_quiet(False)
 
 
 @pytest.fixture(scope="session")
