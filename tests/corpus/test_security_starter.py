@@ -133,7 +133,10 @@ def goes_through_its_life(made: Starter, monkeypatch: pytest.MonkeyPatch, cuts: 
     # What is gone is the old version of what changed.
     gone = [place for identity, place in before.items() if identity not in after]
     assert gone == [("kev", changed["cveID"])]
-    assert {row["id"] for row in first} - {row["id"] for row in made.rows("documents")} <= set(before) - set(after)
+    # Of copies the one with the least id stays, and a changed record has a new one: another copy may stay now.
+    copies = {row["id"] for row in made.rows("rejected") if row["reason"].endswith("-duplicate")}
+    lost = {row["id"] for row in first} - {row["id"] for row in made.rows("documents")}
+    assert lost <= (set(before) - set(after)) | copies
     # What has not changed was asked about, and not sent again.
     unchanged = {made.url(name) for name in ("attack-enterprise", "capec", "cwe", "sigma", "wikipedia")}
     assert {seen.status for seen in server.seen[asked:] if seen.path in unchanged} == {304}
