@@ -46,6 +46,9 @@ def read_json(file: IO[bytes], origin: str, text_field: str, max_bytes: int) -> 
     except UnicodeDecodeError:
         yield rejected(origin, "invalid-utf-8", raw[:1024])
         return
+    except RecursionError:
+        yield rejected(origin, "not-json", raw[:1024])
+        return
     except ValueError:
         for number, line in enumerate(raw.splitlines(), 1):
             if line.strip():

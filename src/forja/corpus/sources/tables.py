@@ -31,10 +31,14 @@ def read_parquet(path: Path | IO[bytes], origin: str, text_field: str, max_bytes
             fix="Name the column with text in the source's `text_field`.",
         )
     number = 0
-    for batch in file.iter_batches(batch_size=256):
-        for row in batch.to_pylist():
-            number += 1
-            yield row_record(row, f"{origin}#{number}", text_field, max_bytes)
+    try:
+        for batch in file.iter_batches(batch_size=256):
+            for row in batch.to_pylist():
+                number += 1
+                yield row_record(row, f"{origin}#{number}", text_field, max_bytes)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        said = str(error).splitlines()[0]
+        yield rejected(f"{origin}#end", "damaged", error=f"{origin}: {said}")
 
 
 def row_record(row: dict[str, Any], place: str, text_field: str, max_bytes: int) -> Record:
