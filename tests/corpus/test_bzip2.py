@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forja.corpus.sources.bzip2 import Bz2Stream
+from forja.corpus.sources.bzip2 import Bz2Stream, unpack_block
 
 NOISE = random.Random(5)
 PARTS = [f"part {number} ".encode() * 40 + NOISE.randbytes(3000) for number in range(6)]
@@ -106,3 +106,7 @@ def test_mutated_bytes_cost_at_most_the_streams_they_are_in(data: st.DataObject)
 def test_bytes_put_in_or_taken_out_never_raise_but_eof(junk: bytes, place: int, gone: int) -> None:
     packed = STREAMS[0] + STREAMS[1]
     unpack(packed[:place] + junk + packed[place + gone :])
+
+
+def test_a_block_too_short_to_be_one_is_broken() -> None:
+    assert unpack_block(b"\x31\x41\x59\x26\x53\x59" + b"\0" * 3, 0, 72) is None

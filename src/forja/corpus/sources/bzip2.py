@@ -181,6 +181,8 @@ def unpack_block(data: bytes, shift: int, bits: int) -> bytes | None:
 
     A stream of one block has that block's check sum for its own (bzip2 format, section 2.2.4).
     """
+    if bits < 80:  # its mark and its check sum alone
+        return None
     whole = int.from_bytes(data, "big") >> (len(data) * 8 - shift - bits)
     whole &= (1 << bits) - 1
     check = (whole >> (bits - 80)) & 0xFFFFFFFF

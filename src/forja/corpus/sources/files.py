@@ -150,6 +150,9 @@ def read_stream(raw: IO[bytes], origin: str, source: Source, max_bytes: int) -> 
             yield from _read_parquet(raw, origin, source, max_bytes)
         else:
             head, file = peek(unpacked(raw))
+            if not head and not file.read(1):
+                yield rejected(origin, "empty")
+                return
             kind = _asked(source, head) or tell_kind(name, head)
             if kind in ("text", "html"):
                 yield _read_whole(file, origin, kind, max_bytes)
