@@ -368,4 +368,4 @@ def test_real_corpora_are_read_whole(realdata: Path, tmp_path: Path) -> None:
     figures = build(tmp_path, sources=[{"path": str(path)} for path in paths])
     assert figures.documents["read"] == 240 + 251
     assert figures.documents["kept"] > 400
-    assert figures.bytes["kept"] > 4_000_000
+    assert figures.bytes["kept"] + figures.bytes["quarantined"] > 4_000_000  # OWASP quotes attacks on models
