@@ -151,7 +151,7 @@ def test_broken_quotes_on_every_line_cost_no_more_than_the_file(line: str) -> No
         read("text,label\na,b\n" + f"{line}\n" * lines)
         return time.process_time() - start
 
-    assert seconds(32_000) < 80 * max(seconds(2_000), 0.005)
+    assert min(seconds(32_000) for _ in range(3)) < 200 * max(min(seconds(2_000) for _ in range(3)), 0.005)
 
 
 WHOLE = written(ROWS).encode()

@@ -151,7 +151,7 @@ def test_hostile_pages_take_time_in_proportion_to_their_length(unit: str) -> Non
         return time.process_time() - start
 
     seconds(1000)
-    assert seconds(400_000) < 10 * seconds(100_000) + 0.3
+    assert min(seconds(400_000) for _ in range(3)) < 14 * min(seconds(100_000) for _ in range(3)) + 0.5
 
 
 def test_a_tag_of_a_million_attributes_is_one_tag() -> None:

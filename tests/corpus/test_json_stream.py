@@ -122,7 +122,7 @@ def test_hostile_json_takes_time_in_proportion(piece: bytes) -> None:
         return time.process_time() - began
 
     seconds(1 << 14)
-    assert seconds(1 << 18) < 15 * max(seconds(1 << 16), 0.02)
+    assert min(seconds(1 << 18) for _ in range(3)) < 15 * max(min(seconds(1 << 16) for _ in range(3)), 0.05)
 
 
 def test_deep_nesting_and_endless_numbers_are_faults() -> None:
