@@ -27,6 +27,7 @@ from forja.corpus.lineage import (
     remove_documents,
     with_duplicates,
 )
+from forja.corpus.privacy import read_subject_key
 from forja.errors import ForjaError
 from forja.lineage import (
     CHECKPOINTS,
@@ -379,12 +380,7 @@ def _subject_key(recipe: Recipe, base_folder: Path) -> bytes:
             where="corpus.subject_key_file",
             fix="Use --match, or name a key there for the next run.",
         )
-    try:
-        return (base_folder / Path(name).expanduser()).read_bytes().strip()
-    except OSError as error:
-        raise ForjaError(
-            f"the key cannot be read ({error.strerror}).", where=f"corpus.subject_key_file {name}"
-        ) from None
+    return read_subject_key(base_folder / Path(name).expanduser())
 
 
 def _summary(run: Run, intent: Intent) -> dict[str, Any]:

@@ -85,7 +85,6 @@ LIST_ENDED = "a `]` in place of an entry's `{` ends the list, and the rest of it
 NUL_IN_LOG = "one NUL in its first 4 KB makes a whole log no text"
 SEPARATE = [kind for kind in WHOLE if kind != "json"]
 """A JSON list of texts is parsed as one."""
-PARQUET_PAGES = "what pyarrow raises while it reads a damaged page is not caught"
 
 
 # --- accidents to every kind of file ----------------------------------------------------------
@@ -99,7 +98,12 @@ def test_a_sound_file_gives_all_its_records(kind: str) -> None:
     assert marks(records) == set(range(1 if kind in ("text", "html", "mail") else RECORDS))
 
 
-@pytest.mark.parametrize("kind", but(SAMPLES, parquet=PARQUET_PAGES))
+@pytest.mark.parametrize(
+    "kind",
+    but(
+        SAMPLES,
+    ),
+)
 @given(accidents=ACCIDENTS)
 @settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 def test_thousands_of_accidents_are_rejected_records_or_sentences(kind: str, accidents: list[Accident]) -> None:
@@ -316,9 +320,7 @@ def test_aliases_of_yaml_are_never_expanded() -> None:
     assert peak < 8 << 20
 
 
-@pytest.mark.parametrize(
-    "kind", but(["json", "jsonl", "cve-list", "nvd", "kev", "stix", "cwe-lines"], json="RecursionError is not caught")
-)
+@pytest.mark.parametrize("kind", ["json", "jsonl", "cve-list", "nvd", "kev", "stix", "cwe-lines"])
 def test_deep_nesting_is_a_rejected_record(kind: str) -> None:
     sample = SAMPLES[kind]()
     deep = b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"

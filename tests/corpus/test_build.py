@@ -152,6 +152,14 @@ def test_documents_that_share_a_run_with_an_evaluation_set_are_left_out_and_say_
     assert "quiz.jsonl" in json.loads(row["detail"])["set"]
 
 
+def test_another_evaluation_set_in_the_same_place_is_the_one_that_counts(mixed: Path) -> None:
+    for number in (3, 4):
+        (mixed / "quiz.jsonl").write_text(json.dumps({"question": prose(number, 60)}) + "\n")
+        build(mixed, sources=[{"path": "in"}], decontamination={"sets": ["quiz.jsonl"]})
+        (row,) = (row for row in rows(mixed, "rejected") if row["reason"] == "evaluation-set")
+        assert json.loads(row["meta"])["id"] == f"d{number}"
+
+
 def test_quality_rules_reject_with_their_name_and_value_and_a_source_may_have_its_own(mixed: Path) -> None:
     strict = {"gopher_quality": True}
     build(mixed, sources=[{"path": "in"}, {"path": "in/notes.md", "name": "own", "quality": {}}], quality=strict)

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from forja.corpus.clusters import Clusters, find_clusters
 from forja.corpus.documents import DUPLICATES
 from forja.corpus.engine import Engine, open_engine
 from forja.corpus.finish import FILE_BYTES, FLAGS, TALLIED_BYTES, finish_group
-from forja.corpus.reading import chunk_readers
+from forja.corpus.privacy import read_subject_key
+from forja.corpus.reading import chunk_readers, from_stream
 from forja.corpus.refine import Settings, refine_packed
 from forja.corpus.screening import screen_corpus
 from forja.corpus.shares import over_share
@@ -113,7 +113,9 @@ def _settings(section: CorpusSection, staging: Path, base_folder: Path, forgotte
         sets = [base_folder / Path(name).expanduser() for name in section.decontamination.sets]
         runs = staging / "evaluation-runs.npz"
         Decontaminator.from_files(sets, section.decontamination.tokens).save(runs)
-    return Settings(section, _read_key(section.subject_key_file, base_folder), runs, forgotten)
+    name = section.subject_key_file
+    key = read_subject_key(base_folder / Path(name).expanduser()) if name is not None else None
+    return Settings(section, key, runs, forgotten)
 
 
 def _collect(settings: Settings, staging: Path, base_folder: Path, seed: int, engine: Engine) -> list[int]:
@@ -124,9 +126,7 @@ def _collect(settings: Settings, staging: Path, base_folder: Path, seed: int, en
     read = 0
     with progress("reading", unit="documents") as bar:
         for payload in engine.stream(readers, partial(refine_packed, settings=settings)):
-            with pa.ipc.open_stream(payload) as reader:
-                about = json.loads(reader.schema.metadata[b"chunk"])
-                table = reader.read_all().replace_schema_metadata(None)
+            about, table = from_stream(payload)
             if about["error"]:
                 raise ForjaError(**about["error"])
             buckets.add(table)
@@ -163,12 +163,7 @@ def _write(
             held = 0
         groups[-1].append(index)
         held += count["bytes"]
-    base = {
-        "staging": str(staged.staging),
-        "workspace": str(workspace),
-        "buckets": staged.buckets,
-        "starts": staged.starts.tolist(),
-    }
+    base = {**staged.as_job(), "workspace": str(workspace)}
     jobs = [{**base, "number": number, "group": group} for number, group in enumerate(groups)]
     with progress("writing", total=len(jobs), unit="files") as bar:
         tallies = []
@@ -215,18 +210,3 @@ def _add(own: SourceFigures, found: dict[str, Any]) -> None:
             setattr(own, key, dict(sorted((Counter(before) + Counter(value)).items())))
         else:
             setattr(own, key, before + value)
-
-
-def _read_key(name: str | None, base_folder: Path) -> bytes | None:
-    if name is None:
-        return None
-    path = base_folder / Path(name).expanduser()
-    try:
-        key = path.read_bytes().strip()
-    except OSError as error:
-        raise ForjaError(
-            f"the key cannot be read ({error.strerror}).", where=f"corpus.subject_key_file {path}"
-        ) from None
-    if len(key) < 16:
-        raise ForjaError("the key has fewer than 16 bytes.", where=f"corpus.subject_key_file {path}")
-    return key

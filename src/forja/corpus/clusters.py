@@ -28,9 +28,9 @@ PART_DOCUMENTS = 4_000_000
 """Documents whose keys one task sorts: 64 MB of keys and places."""
 BANDS_A_TASK = 4
 PART_PAIRS = 50_000
+"""Pairs that one task verifies."""
 PAIR_BYTES = 4096
 """Bytes of shingles that a pair compares, about."""
-"""Pairs that one task verifies."""
 CACHED_SHINGLES = 4_000_000
 SKIP = "exact.npy"
 WANTED = "wanted.npy"
@@ -45,6 +45,12 @@ class Clusters:
     kept: Places
     least: Places
     exact: npt.NDArray[np.bool_]
+
+    @property
+    def left_out(self) -> Places:
+        """The places of which another one is kept, rising."""
+        out: Places = self.places[self.kept != self.places]
+        return out
 
     def save(self, path: Path) -> None:
         np.savez(path, places=self.places, kept=self.kept, least=self.least, exact=self.exact)
@@ -71,20 +77,10 @@ def find_clusters(staged: Staged, settings: NearDuplicates, engine: Engine) -> C
 
 def _job(staged: Staged, settings: NearDuplicates) -> dict[str, Any]:
     return {
-        "staging": str(staged.staging),
-        "buckets": staged.buckets,
-        "starts": staged.starts.tolist(),
+        **staged.as_job(),
         "near": settings.model_dump(),
         "parts": max(1, -(-staged.places // PART_DOCUMENTS)),
     }
-
-
-def _staged(job: dict[str, Any]) -> Staged:
-    counts = [
-        {"bucket": bucket, "live": end - start}
-        for bucket, (start, end) in zip(job["buckets"], itertools.pairwise(job["starts"]), strict=True)
-    ]
-    return Staged(Path(job["staging"]), counts)
 
 
 def _part_of(keys: Keys, part: int, parts: int) -> npt.NDArray[np.bool_]:
@@ -109,7 +105,7 @@ def _exact_edges(staged: Staged, engine: Engine, job: dict[str, Any]) -> Places:
 
 def exact_part(job: dict[str, Any]) -> str:
     """Edges of equal digests in one part of the digests; returns the file they are in."""
-    staged = _staged(job)
+    staged = Staged.of_job(job)
     digests: list[npt.NDArray[np.uint64]] = []
     places: list[Places] = []
     for index, start in enumerate(staged.starts[:-1]):
@@ -166,7 +162,7 @@ def _near_edges(staged: Staged, engine: Engine, job: dict[str, Any]) -> Places:
 
 def pairs_part(job: dict[str, Any]) -> str:
     """Candidate pairs of some bands in one part of their keys; returns the file they are in."""
-    staged = _staged(job)
+    staged = Staged.of_job(job)
     copies = np.load(staged.staging / SKIP, mmap_mode="r")
     spans = [span for span in enumerate(itertools.pairwise(staged.starts.tolist())) if span[1][0] < span[1][1]]
     buckets = [(staged.array("keys", index), start, end) for index, (start, end) in spans]
@@ -187,12 +183,12 @@ def pairs_part(job: dict[str, Any]) -> str:
 
 def shingle_bucket(job: dict[str, Any]) -> int:
     """The shingles of one bucket's candidates, one document after the other, and where each one's end."""
-    staged = _staged(job)
+    staged = Staged.of_job(job)
     index, bucket = job["index"], staged.buckets[job["index"]]
     wanted = np.load(staged.staging / WANTED, mmap_mode="r")
     start, end = np.searchsorted(wanted, staged.starts[index : index + 2])
     rows = staged.array("live", index)[wanted[start:end] - staged.starts[index]]
-    texts = load_sorted(staged.staging, bucket)["text"].take(rows)
+    texts = load_sorted(staged.staging, bucket, ["text"])["text"].take(rows)
     ends = [0]
     with open(staged.staging / f"shingles-{bucket:03d}.bin", "wb") as file:
         for text in texts:
@@ -205,7 +201,7 @@ def shingle_bucket(job: dict[str, Any]) -> int:
 
 def verify_part(job: dict[str, Any]) -> str:
     """Of some pairs those whose Jaccard similarity reaches the threshold, reduced to a spanning forest."""
-    staged = _staged(job)
+    staged = Staged.of_job(job)
     pairs = np.load(staged.staging / "pairs.npy", mmap_mode="r")[job["start"] : job["end"]]
     threshold = job["near"]["threshold"]
     with _Shelf(staged) as shelf:

@@ -67,7 +67,7 @@ class _Daft:
 
     def stream(self, readers: Sequence[Chunks], work: Callable[[bytes], bytes]) -> Iterator[bytes]:
         if self._on_ray:
-            yield from self._run(_source(readers, None), work)
+            yield from self._run(_chunks_of(readers, None), work)
             return
         early: list[bytes] = []
         chunks = (chunk for reader in readers for chunk in reader())
@@ -78,9 +78,10 @@ class _Daft:
         if len(early) < 2:  # not worth the start of a process
             yield from map(work, early)
             return
+        self._start()
         gate = _Gate(AHEAD * self.workers)
         # Held by name: as the loop's own it would be closed before the gate, and wait for a reader that waits there.
-        results = self._run(_source([lambda: itertools.chain(early, chunks)], gate), work)
+        results = self._run(_chunks_of([lambda: itertools.chain(early, chunks)], gate), work)
         try:
             for result in results:
                 gate.room.release()
@@ -107,15 +108,12 @@ class _Daft:
             yield json.loads(result)
 
     def _run(self, frame: Any, work: Callable[[bytes], bytes]) -> Iterator[bytes]:
-        self._start()
         import daft
 
         @daft.func.batch(return_dtype=daft.DataType.binary(), use_process=True, batch_size=1)
         def apply(chunk: Any) -> Any:
             return [work(payload) for payload in chunk.to_pylist()]
 
-        if callable(frame):
-            frame = frame()
         results = frame.select(apply(daft.col("chunk")).alias("result"))
         try:
             for batch in results.to_arrow_iter(results_buffer_size=AHEAD * self.workers):
@@ -227,43 +225,39 @@ class _Gate:
                 self._idle.notify_all()
 
 
-def _source(readers: Sequence[Chunks], gate: _Gate | None) -> Callable[[], Any]:
+def _chunks_of(readers: Sequence[Chunks], gate: _Gate | None) -> Any:
     """A frame of the readers' chunks, one reader a task."""
+    from daft.io.source import DataSource, DataSourceTask
+    from daft.recordbatch import RecordBatch
 
-    def make() -> Any:
-        from daft.io.source import DataSource, DataSourceTask
-        from daft.recordbatch import RecordBatch
+    schema = RecordBatch.from_pydict({"chunk": [b""]}).schema()
 
-        schema = RecordBatch.from_pydict({"chunk": [b""]}).schema()
+    class Task(DataSourceTask):
+        def __init__(self, reader: Chunks) -> None:
+            self._reader = reader
 
-        class Task(DataSourceTask):
-            def __init__(self, reader: Chunks) -> None:
-                self._reader = reader
+        @property
+        def schema(self) -> Any:
+            return schema
 
-            @property
-            def schema(self) -> Any:
-                return schema
+        async def read(self) -> AsyncIterator[Any]:
+            with gate.reading() if gate else contextlib.nullcontext():
+                for chunk in self._reader():
+                    if gate is not None and not await gate.entered():
+                        return
+                    yield RecordBatch.from_pydict({"chunk": [chunk]})
 
-            async def read(self) -> AsyncIterator[Any]:
-                with gate.reading() if gate else contextlib.nullcontext():
-                    for chunk in self._reader():
-                        if gate is not None and not await gate.entered():
-                            return
-                        yield RecordBatch.from_pydict({"chunk": [chunk]})
+    class Source(DataSource):
+        @property
+        def name(self) -> str:
+            return "chunks"
 
-        class Source(DataSource):
-            @property
-            def name(self) -> str:
-                return "chunks"
+        @property
+        def schema(self) -> Any:
+            return schema
 
-            @property
-            def schema(self) -> Any:
-                return schema
+        async def get_tasks(self, pushdowns: Any) -> AsyncIterator[Any]:
+            for reader in readers:
+                yield Task(reader)
 
-            async def get_tasks(self, pushdowns: Any) -> AsyncIterator[Any]:
-                for reader in readers:
-                    yield Task(reader)
-
-        return Source().read()
-
-    return make
+    return Source().read()

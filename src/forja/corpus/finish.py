@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -30,16 +29,11 @@ FLAGS = "flags.json"
 
 
 def finish_group(job: dict[str, Any]) -> dict[str, Any]:
-    """Write one group of buckets as a file of each kind. job: staging, workspace, buckets, starts, number, group."""
-    staging, workspace = Path(job["staging"]), Path(job["workspace"])
-    counts = [
-        {"bucket": bucket, "live": end - start}
-        for bucket, (start, end) in zip(job["buckets"], itertools.pairwise(job["starts"]), strict=True)
-    ]
-    staged = Staged(staging, counts)
-    clusters = Clusters.load(staging / "clusters.npz")
-    over = np.load(staging / "over.npy")
-    screened = json.loads((staging / FLAGS).read_text())
+    """Write one group of buckets as a file of each kind. job: of a Staged, with workspace, number, group."""
+    staged, workspace = Staged.of_job(job), Path(job["workspace"])
+    clusters = Clusters.load(staged.staging / "clusters.npz")
+    over = np.load(staged.staging / "over.npy")
+    screened = json.loads((staged.staging / FLAGS).read_text())
     tally = _Tally()
     files = {
         kind: pq.ParquetWriter(workspace / f"{kind}-{job['number']:05d}.parquet", schema, compression="zstd")

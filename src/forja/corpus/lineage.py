@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from forja.corpus.documents import QUARANTINED, REJECTED, Row
+from forja.corpus.documents import DUPLICATES, QUARANTINED, REJECTED, Row
 from forja.corpus.privacy import subject_key
 from forja.errors import ForjaError
 from forja.run import complete_or_absent
@@ -29,7 +29,6 @@ EXAMPLES = "examples"
 """Labelled data beside the documents, by the same ids."""
 FORGOTTEN = "forgotten"
 """The reason of the row that is left of a document."""
-DUPLICATES = ("exact-duplicate", "near-duplicate", "same-record")
 LIST = Path("audit") / "forgotten.jsonl"
 """Of a run: ids that a corpus built later must not bring back. It lies outside what any stage replaces."""
 ID_DIGITS = 32

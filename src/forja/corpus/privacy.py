@@ -12,11 +12,13 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from forja.corpus.credentials import find_private_keys, find_secrets
 from forja.corpus.indicators import find_addresses, find_indicators
 from forja.corpus.numbers import find_numbers
 from forja.corpus.spans import Span, rewrite
+from forja.errors import ForjaError
 from forja.recipe import Privacy
 
 LOCAL = re.compile(r"[\w.+'%-]{1,64}\Z")
@@ -60,6 +62,19 @@ def mask(text: str, settings: Privacy) -> Masked:
     masked, made = rewrite(text, find)
     people = dict.fromkeys(found.original.lower() for found in made if found.kind == "email")
     return Masked(masked, Counter(found.kind for found in keys + made), tuple(people))
+
+
+def read_subject_key(path: Path) -> bytes:
+    """The secret key that `corpus.subject_key_file` names. Raises ForjaError."""
+    try:
+        key = path.read_bytes().strip()
+    except OSError as error:
+        raise ForjaError(
+            f"the key cannot be read ({error.strerror}).", where=f"corpus.subject_key_file {path}"
+        ) from None
+    if len(key) < 16:
+        raise ForjaError("the key has fewer than 16 bytes.", where=f"corpus.subject_key_file {path}")
+    return key
 
 
 def subject_key(person: str, key: bytes) -> str:

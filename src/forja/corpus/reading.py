@@ -161,19 +161,30 @@ def pack(chunk: Chunk) -> bytes:
             values = [json.dumps(value) for value in values]
         is_bytes = RECORDS.field(name).type == pa.large_binary()
         columns[name] = [_encoded(value) for value in values] if is_bytes else values
+    return to_stream(pa.RecordBatch.from_pydict(columns, schema=RECORDS), chunk)
+
+
+def to_stream(rows: pa.RecordBatch, chunk: Chunk) -> bytes:
+    """Rows of a chunk, or rows made of it, as an Arrow stream that names its source and its error."""
     about = json.dumps({"source": chunk.source, "error": chunk.error})
-    batch = pa.RecordBatch.from_pydict(columns, schema=RECORDS.with_metadata({"chunk": about}))
+    rows = rows.replace_schema_metadata({"chunk": about})
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write_batch(rows)
     return bytes(sink.getvalue())
+
+
+def from_stream(payload: bytes) -> tuple[dict[str, Any], pa.Table]:
+    """{source, error} and the rows of what `to_stream` gave."""
+    with pa.ipc.open_stream(payload) as reader:
+        about = json.loads(reader.schema.metadata[b"chunk"])
+        return about, reader.read_all().replace_schema_metadata(None)
 
 
 def unpack(payload: bytes) -> Chunk:
     """The inverse of `pack`."""
-    with pa.ipc.open_stream(payload) as reader:
-        about = json.loads(reader.schema.metadata[b"chunk"])
-        rows = reader.read_all().to_pylist()
+    about, table = from_stream(payload)
+    rows = table.to_pylist()
     ids, sizes = [row.pop("id") for row in rows], [row.pop("size") for row in rows]
     return Chunk(about["source"], [_record(row) for row in rows], ids, sizes, about["error"])
 

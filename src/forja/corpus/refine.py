@@ -22,7 +22,7 @@ from forja.corpus.language import UNDETERMINED, identify
 from forja.corpus.poison import inspect_text
 from forja.corpus.privacy import mask, subject_key
 from forja.corpus.quality import judge_all
-from forja.corpus.reading import Chunk, unpack
+from forja.corpus.reading import Chunk, to_stream, unpack
 from forja.corpus.sources.record import Record
 from forja.recipe import CorpusSection, QualitySection, Source
 
@@ -41,13 +41,7 @@ class Settings:
 def refine_packed(payload: bytes, settings: Settings) -> bytes:
     """Rows of one packed chunk, as an Arrow stream of schema STAGED that names the chunk's source and error."""
     chunk = unpack(payload)
-    rows = refine(chunk, settings)
-    about = json.dumps({"source": chunk.source, "error": chunk.error})
-    batch = pa.RecordBatch.from_pylist(rows, schema=STAGED.with_metadata({"chunk": about}))
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    return bytes(sink.getvalue())
+    return to_stream(pa.RecordBatch.from_pylist(refine(chunk, settings), schema=STAGED), chunk)
 
 
 @dataclass
@@ -133,7 +127,8 @@ def _judge(works: Sequence[_Work], source: Source, settings: Settings) -> None:
 def _decontaminate(works: Sequence[_Work], source: Source, settings: Settings) -> None:
     if settings.decontamination is None:
         return
-    found = _decontaminator(settings.decontamination).shared_all([work.text for work in works])
+    runs = settings.decontamination
+    found = _decontaminator(runs, runs.stat().st_mtime_ns).shared_all([work.text for work in works])
     for work, evidence in zip(works, found, strict=True):
         if evidence is not None:
             work.reason = "evaluation-set"
@@ -173,7 +168,8 @@ def _quality(source: Source, settings: Settings) -> QualitySection:
 
 
 @lru_cache(maxsize=1)
-def _decontaminator(path: Path) -> Decontaminator:
+def _decontaminator(path: Path, written: int) -> Decontaminator:
+    """written: when; another build of this process may have put its own file in the same place."""
     return Decontaminator.load(path)
 
 

@@ -42,6 +42,8 @@ templates, not that it was poisoned: poison needs few documents (Souly et al. 20
 MOST_BITS = 27
 """Of the table of counts: 256 MB, whatever the corpus."""
 BATCH = 256
+BUCKETS_A_JOB = 16
+"""Sketched by one task: each reads the table of counts."""
 SLOWER = 8
 """Counting and sketching take so many times as long as sorting."""
 PART_BYTES = 1 << 27
@@ -90,16 +92,11 @@ def _add(flags: Flags, found: Flags) -> None:
 
 def _triggers(staged: Staged, clusters: Clusters, over: Places, engine: Engine) -> Flags:
     out = np.zeros(staged.places, bool)
-    out[clusters.places[clusters.kept != clusters.places]] = True
+    out[clusters.left_out] = True
     out[over] = True
     np.save(staged.staging / "out.npy", out)
     bits = min(MOST_BITS, bits_for(staged.bytes))
-    base = {
-        "staging": str(staged.staging),
-        "buckets": staged.buckets,
-        "starts": staged.starts.tolist(),
-        "bits": bits,
-    }
+    base = {**staged.as_job(), "bits": bits}
     every = range(len(staged.buckets))
     size = SLOWER * staged.bytes
     tables = max(1, min(engine.workers, 4, size // WORTH_BYTES))
@@ -112,19 +109,12 @@ def _triggers(staged: Staged, clusters: Clusters, over: Places, engine: Engine) 
             bar.advance(len(every) / len(jobs))
         counts.save(staged.staging / "counts.npz")
         sketched = 0
-        for own in engine.each(sketch_bucket, [{**base, "index": index} for index in every], size):
+        jobs = [{**base, "indexes": list(every[start : start + BUCKETS_A_JOB])} for start in every[::BUCKETS_A_JOB]]
+        for own in engine.each(sketch_part, jobs, size):
             sketched += own
-            bar.advance()
+            bar.advance(len(every) / len(jobs))
     found = find_triggers(lambda: _sketches(staged), counts, max(1, -(-sketched // PART_BYTES)))
     return _shown(staged, found)
-
-
-def _staged(job: dict[str, Any]) -> Staged:
-    counts = [
-        {"bucket": bucket, "live": end - start}
-        for bucket, (start, end) in zip(job["buckets"], itertools.pairwise(job["starts"]), strict=True)
-    ]
-    return Staged(Path(job["staging"]), counts)
 
 
 def _texts(staged: Staged, index: int) -> Iterator[tuple[list[int], list[str]]]:
@@ -134,7 +124,7 @@ def _texts(staged: Staged, index: int) -> Iterator[tuple[list[int], list[str]]]:
     mine = np.flatnonzero(~(out | np.asarray(staged.array("synthetic", index))))
     if not len(mine):
         return
-    column = load_sorted(staged.staging, staged.buckets[index])["text"]
+    column = load_sorted(staged.staging, staged.buckets[index], ["text"])["text"]
     live = np.asarray(staged.array("live", index))
     for first in range(0, len(mine), BATCH):
         piece = mine[first : first + BATCH]
@@ -143,7 +133,7 @@ def _texts(staged: Staged, index: int) -> Iterator[tuple[list[int], list[str]]]:
 
 def count_part(job: dict[str, Any]) -> str:
     """Count the documents of some buckets; returns the file of the table."""
-    staged = _staged(job)
+    staged = Staged.of_job(job)
     counts = Counts(job["bits"])
     for index in job["indexes"]:
         for _, texts in _texts(staged, index):
@@ -153,10 +143,14 @@ def count_part(job: dict[str, Any]) -> str:
     return str(path)
 
 
-def sketch_bucket(job: dict[str, Any]) -> int:
-    """Sketch the documents of one bucket; returns the bytes of the sketches."""
-    staged, index = _staged(job), job["index"]
+def sketch_part(job: dict[str, Any]) -> int:
+    """Sketch the documents of some buckets; returns the bytes of the sketches."""
+    staged = Staged.of_job(job)
     counts = Counts.load(staged.staging / "counts.npz")
+    return sum(_sketch_bucket(staged, index, counts) for index in job["indexes"])
+
+
+def _sketch_bucket(staged: Staged, index: int, counts: Counts) -> int:
     bucket = staged.buckets[index]
     places: list[int] = []
     ends = [0]
@@ -185,7 +179,7 @@ def _shown(staged: Staged, found: Flags) -> Flags:
     places = np.array(sorted(found), np.int64)
     shown: Flags = {}
     for index, start, end in staged.slices(places):
-        column = load_sorted(staged.staging, staged.buckets[index])["text"]
+        column = load_sorted(staged.staging, staged.buckets[index], ["text"])["text"]
         live = staged.array("live", index)
         for place in places[start:end].tolist():
             text = column[int(live[place - staged.starts[index]])].as_py()
@@ -196,43 +190,44 @@ def _shown(staged: Staged, found: Flags) -> Flags:
 # --- floods and labels -------------------------------------------------------------------------
 
 
+def _live_rows(staged: Staged, columns: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(place, row) of every live document, with these columns."""
+    for index, bucket in enumerate(staged.buckets):
+        rows = load_sorted(staged.staging, bucket, columns).take(np.asarray(staged.array("live", index))).to_pylist()
+        yield from enumerate(rows, int(staged.starts[index]))
+
+
 def _floods(staged: Staged, clusters: Clusters) -> Flags:
     by_origin: Counter[str] = Counter()
     copies: Counter[tuple[int, str]] = Counter()
     exact: Counter[tuple[int, str]] = Counter()
     member = dict(zip(clusters.places.tolist(), range(len(clusters.places)), strict=True))
-    for index, bucket in enumerate(staged.buckets):
-        table = load_sorted(staged.staging, bucket).select(["origin", "author", "synthetic"])
-        rows = table.take(np.asarray(staged.array("live", index))).to_pylist()
-        for place, row in enumerate(rows, int(staged.starts[index])):
-            if row["synthetic"]:
-                continue
-            address = next((part for part in row["origin"].split(" ") if "://" in part), row["origin"])
-            origin = origin_of(address, row["author"])
-            by_origin[origin] += 1
-            if (at := member.get(place)) is not None:
-                key = int(clusters.kept[at]), origin
-                copies[key] += 1
-                exact[key] += int(clusters.exact[at])
+    for place, row in _live_rows(staged, ["origin", "author", "synthetic"]):
+        if row["synthetic"]:
+            continue
+        address = next((part for part in row["origin"].split(" ") if "://" in part), row["origin"])
+        origin = origin_of(address, row["author"])
+        by_origin[origin] += 1
+        if (at := member.get(place)) is not None:
+            key = int(clusters.kept[at]), origin
+            copies[key] += 1
+            exact[key] += int(clusters.exact[at])
     found = [Cluster(kept, origin, count, exact[kept, origin]) for (kept, origin), count in copies.items()]
     return find_floods(found, dict(by_origin), staged.places)
 
 
 def _label_flips(staged: Staged, clusters: Clusters, over: Places, labelled: dict[int, str]) -> Flags:
-    out = {*clusters.places[clusters.kept != clusters.places].tolist(), *over.tolist()}
+    out = {*clusters.left_out.tolist(), *over.tolist()}
     texts: dict[int, list[tuple[int, str, str]]] = {number: [] for number in labelled}
-    for index, bucket in enumerate(staged.buckets):
-        table = load_sorted(staged.staging, bucket).select(["text", "meta", "source_number"])
-        rows = table.take(np.asarray(staged.array("live", index))).to_pylist()
-        for place, row in enumerate(rows, int(staged.starts[index])):
-            number = row["source_number"]
-            label = json.loads(row["meta"]).get(labelled[number]) if number in labelled and place not in out else None
-            if label is not None:
-                texts[number].append((place, row["text"], str(label)))
+    for place, row in _live_rows(staged, ["text", "meta", "source_number"]):
+        number = row["source_number"]
+        label = json.loads(row["meta"]).get(labelled[number]) if number in labelled and place not in out else None
+        if label is not None:
+            texts[number].append((place, row["text"], str(label)))
     flags: Flags = {}
     for own in texts.values():
         if own:
             places, documents, labels = zip(*own, strict=True)
-            for row, flag in find_label_flips(documents, labels).items():
-                flags[places[row]] = [flag]
+            for number, flag in find_label_flips(documents, labels).items():
+                flags[places[number]] = [flag]
     return flags

@@ -21,7 +21,7 @@ def over_share(section: CorpusSection, staged: Staged, clusters: Clusters) -> np
         return np.zeros(0, np.int64)
     every = np.arange(staged.places)
     sizes = np.asarray(staged.gather("sizes", every)).copy()
-    sizes[clusters.places[clusters.kept != clusters.places]] = 0
+    sizes[clusters.left_out] = 0
     out = np.zeros(staged.places, bool)
     for share, name, value in limits:
         own = np.asarray(staged.gather(name, every)) == value

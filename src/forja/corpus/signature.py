@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from forja.corpus.clean import storable
-from forja.corpus.reading import fetched_files
-from forja.corpus.sources.fetching import facts
 from forja.corpus.sources.folder import find_files
 from forja.recipe import CorpusSection, Source
 from forja.run import cache_folder
@@ -30,6 +28,10 @@ def _signature(source: Source, section: CorpusSection, base_folder: Path) -> dic
     if source.crawl is not None:
         return {"crawl": source.crawl}  # its files never change
     if source.url is not None:
+        # A run that names no address, and has nothing to do, answers before these would be imported.
+        from forja.corpus.reading import fetched_files
+        from forja.corpus.sources.fetching import facts
+
         files = fetched_files(source, cache_folder(section.cache, base_folder))
         return {"files": [(name, path.stat().st_size, (facts(path) or {}).get("sha256")) for name, path in files]}
     if source.dataset is not None:

@@ -5,7 +5,7 @@ among all live ones in the order of ids.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -140,10 +140,18 @@ class Staged:
         self.starts = np.r_[0, np.cumsum([count["live"] for count in self.counts])].astype(np.int64)
         """First place of each bucket, and the number of all places."""
 
+    def as_job(self) -> dict[str, Any]:
+        """What a worker needs to have the same, as JSON; jobs add their own keys to it."""
+        return {"staging": str(self.staging), "counts": self.counts}
+
+    @classmethod
+    def of_job(cls, job: dict[str, Any]) -> Staged:
+        return cls(Path(job["staging"]), job["counts"])
+
     @property
     def bytes(self) -> int:
         """Bytes of live text."""
-        return sum(count.get("bytes", 0) for count in self.counts)
+        return sum(count["bytes"] for count in self.counts)
 
     @property
     def places(self) -> int:
@@ -182,7 +190,8 @@ def load_array(staging: Path, name: str, bucket: int) -> npt.NDArray[Any]:
     return found
 
 
-def load_sorted(staging: Path, bucket: int) -> pa.Table:
-    """The rows of a sorted bucket."""
+def load_sorted(staging: Path, bucket: int, columns: Sequence[str] = STAGED.names) -> pa.Table:
+    """The rows of a sorted bucket; columns that are not asked for are not read."""
+    options = pa.ipc.IpcReadOptions(included_fields=[STAGED.get_field_index(name) for name in columns])
     with pa.OSFile(str(staging / f"sorted-{bucket:03d}.arrow")) as file:
-        return pa.ipc.open_file(file).read_all()
+        return pa.ipc.open_file(file, options=options).read_all()

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-DUPLICATES = ("exact-duplicate", "near-duplicate", "same-record")
-"""Reasons that are no rule's: another document says the same."""
+from forja.corpus.documents import DUPLICATES
+
 OVER_SHARE = "over-share"
 
 What = Literal["rejected", "quarantined", "reported", "masked"]

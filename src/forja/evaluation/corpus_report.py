@@ -13,9 +13,10 @@ from typing import Any
 
 from markupsafe import Markup
 
+from forja.corpus.documents import DUPLICATES
 from forja.evaluation import charts, corpus_findings, names
 from forja.evaluation.charts import Bar, Narrowing
-from forja.evaluation.corpus_findings import DUPLICATES, Group, Step, Tally, is_rule
+from forja.evaluation.corpus_findings import Group, Step, Tally, is_rule
 from forja.evaluation.page import render_page
 from forja.evaluation.wording import counted, percent, plural, size
 from forja.run import read_json, write_text_atomic

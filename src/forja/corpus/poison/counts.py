@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from forja.corpus.poison.tokens import Hashes, Integers, Tokens, grams, tokenise
+from forja.corpus.poison.tokens import Tokens, grams, tokenise
+from forja.corpus.quality.words import Hashes, Integers
 
 RUN = 4
 """Tokens in a run."""

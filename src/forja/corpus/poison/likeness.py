@@ -11,7 +11,7 @@ import numpy as np
 import xxhash
 
 from forja.corpus.poison.sketch import IS_ONSET, Sketch, read_sketch
-from forja.corpus.poison.tokens import Hashes
+from forja.corpus.quality.words import Hashes
 
 CONTROLS = 256
 """Documents of a source from which chance is estimated: those of least key."""

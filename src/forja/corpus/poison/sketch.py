@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from forja.corpus.poison.counts import RUN, Counts, pairs, runs
-from forja.corpus.poison.tokens import Hashes, Integers, Tokens, tokenise
+from forja.corpus.poison.tokens import Tokens, tokenise
+from forja.corpus.quality.words import Hashes, Integers
 
 LEAST = 3
 """Documents that must share a trigger before it is looked for."""

@@ -12,8 +12,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-Hashes = npt.NDArray[np.uint64]
-Integers = npt.NDArray[np.int64]
+from forja.corpus.quality.words import Hashes, Integers, rolling_sums, span_hashes
 
 BLANK, EDGE, SOLID, ALONE = 0, 1, 2, 3
 TABLE = 0x3000
@@ -26,7 +25,6 @@ UNSPACED = (
     (0x20000, 0x3FFFF),
 )
 """Thai, Lao, Burmese, Khmer, kana and ideographs."""
-BASE = 0x9E3779B97F4A7C15
 SALT = np.uint64(0xD6E8FEB86659FD93)
 
 
@@ -105,22 +103,7 @@ def _runs(kinds: npt.NDArray[np.uint8]) -> tuple[Integers, Integers]:
 
 def _hash(points: npt.NDArray[np.uint32], starts: Integers, ends: Integers) -> Hashes:
     """Polynomial hashes modulo 2**64 as differences of running sums, brought back to position 0 and mixed."""
-    size = 1 << max(16, len(points).bit_length())
-    powers, inverses = _powers(size)
-    values = points.astype(np.uint64) + np.uint64(0x51ED27)
-    values *= values * SALT
-    values *= powers[: len(values)]
-    sums = np.cumsum(values, out=values)
-    return _mix((sums[ends - 1] - sums[starts - 1]) * inverses[starts])
-
-
-@cache
-def _powers(size: int) -> tuple[Hashes, Hashes]:
-    bases = np.array([[BASE], [pow(BASE, -1, 1 << 64)]], np.uint64)
-    factors = np.repeat(bases, size, axis=1)
-    factors[:, 0] = 1
-    powers = np.multiply.accumulate(factors, axis=1)
-    return powers[0], powers[1]
+    return _mix(span_hashes(rolling_sums(points), starts, ends))
 
 
 def _mix(values: Hashes) -> Hashes:

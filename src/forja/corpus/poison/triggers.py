@@ -32,7 +32,8 @@ from forja.corpus.poison.sketch import (
     most_documents,
     read_sketch,
 )
-from forja.corpus.poison.tokens import Hashes, Integers, tokenise
+from forja.corpus.poison.tokens import tokenise
+from forja.corpus.quality.words import Hashes, Integers
 
 Sketches = Callable[[], Iterable[tuple[int, str, bytes]]]
 """Gives (place, source, sketch) of every document; called several times, must give the same."""

@@ -126,11 +126,11 @@ def _read_member(path: Path, origin: str, source: Source, max_bytes: int) -> Ite
 def read_file(path: Path, origin: str, source: Source, max_bytes: int) -> Iterator[Record]:
     """Records of one file. Raises ForjaError where it cannot be opened or is not what it is said to be."""
     try:
-        if source.kind == "parquet" or _begins(path, b"PAR1"):
-            yield from tables.read_parquet(path, origin, source.text_field, max_bytes)
-            return
         with open(path, "rb") as raw:
-            yield from read_stream(raw, origin, source, max_bytes)
+            if source.kind == "parquet" or raw.peek(4).startswith(b"PAR1"):
+                yield from tables.read_parquet(path, origin, source.text_field, max_bytes)
+            else:
+                yield from read_stream(raw, origin, source, max_bytes)
     except PermissionError:
         raise ForjaError("the file cannot be read: permission denied.", where=str(path)) from None
     except OSError as error:
@@ -191,11 +191,6 @@ def _read_parquet(raw: IO[bytes], origin: str, source: Source, max_bytes: int) -
         shutil.copyfileobj(raw, spool, PIECE_BYTES)
         spool.seek(0)
         yield from tables.read_parquet(spool, origin, source.text_field, max_bytes)
-
-
-def _begins(path: Path, magic: bytes) -> bool:
-    with open(path, "rb") as file:
-        return file.read(len(magic)) == magic
 
 
 def _asked(source: Source, head: bytes) -> Kind | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import IO, Any
 
+from forja.corpus.sources.cve import CVE_ID, MOST_PRODUCTS, MOST_VERSIONS, WEAKNESS
 from forja.corpus.sources.cvss import score_of, severities
 from forja.corpus.sources.json_stream import Fault, canonical, fault_record, parsed, read_objects
 from forja.corpus.sources.packing import peek
@@ -33,12 +34,8 @@ from forja.recipe import Source
 
 LICENCE = "public domain (NVD)"
 NONE = re.compile(rb'"vulnerabilities"\s*:\s*\[\s*\]')
-CVE_ID = re.compile(r"CVE-\d{4}-\d{4,19}")
-WEAKNESS = re.compile(r"CWE-\d{1,5}")
 SCORES = ("cvssMetricV40", "cvssMetricV31", "cvssMetricV30", "cvssMetricV2")
 CPE_PART = re.compile(r"(?<!\\):")
-MOST_PRODUCTS = 20
-MOST_VERSIONS = 12
 
 
 def read_nvd(file: IO[bytes], origin: str, source: Source, max_bytes: int) -> Iterator[Record]:
