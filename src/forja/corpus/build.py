@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from forja.corpus.clusters import Clusters, find_clusters
 from forja.corpus.documents import DUPLICATES
 from forja.corpus.engine import Engine, open_engine
-from forja.corpus.finish import FILE_BYTES, FLAGS, TALLIED_BYTES, finish_group
+from forja.corpus.finish import FILE_BYTES, FLAGS, SLOWER, TALLIED_BYTES, finish_group
 from forja.corpus.privacy import read_subject_key
 from forja.corpus.reading import chunk_readers, from_stream
 from forja.corpus.refine import Settings, refine_packed
@@ -167,7 +167,7 @@ def _write(
     jobs = [{**base, "number": number, "group": group} for number, group in enumerate(groups)]
     with progress("writing", total=len(jobs), unit="files") as bar:
         tallies = []
-        for tally in engine.each(finish_group, jobs, staged.bytes):
+        for tally in engine.each(finish_group, jobs, SLOWER * staged.bytes):
             tallies.append(tally)
             bar.advance()
     return tallies

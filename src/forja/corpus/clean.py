@@ -8,9 +8,10 @@ import unicodedata
 # Control characters but newline and tab, the byte-order mark, and the replacement character's lone surrogates.
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufeff\ud800-\udfff]")
 LINE_ENDS = re.compile(r"\r\n?|\u2028|\u2029|\x85")
-# Of what CONTROL and LINE_ENDS take out, what ASCII has not, and what it has.
-UNUSUAL = re.compile(r"[\x80-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
-ASCII_CONTROL = bytes(byte for byte in range(128) if CONTROL.match(chr(byte)))
+# Of what CONTROL and LINE_ENDS take out, what ASCII has not, in UTF-8, and what it has.
+C1 = re.compile(rb"\xc2[\x80-\x9f]")
+MARKS = tuple(mark.encode() for mark in ("\u2028", "\u2029", "\ufeff"))
+ASCII_CONTROL = bytes(byte for byte in range(128) if CONTROL.match(chr(byte)) or LINE_ENDS.match(chr(byte)))
 BLANK_LINES = re.compile(r"\n{4,}")
 MOJIBAKE = re.compile(r"[ÂÃâ][\x80-\xbf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]")
 MOST_REPAIRS = 8
@@ -113,11 +114,8 @@ def _clean_once(text: str) -> str:
         import ftfy
 
         text = ftfy.fix_encoding(text)
-    if "\r" in text or not (text.isascii() or UNUSUAL.search(text) is None):
+    if _has_control(text):
         text = CONTROL.sub("", LINE_ENDS.sub("\n", text))
-    plain = text.encode("utf-8", "replace")
-    if len(plain.translate(None, ASCII_CONTROL)) != len(plain):
-        text = CONTROL.sub("", text)
     if not text.isascii():
         text = unicodedata.normalize("NFC", text)
     if " \n" in text or "\t\n" in text:
@@ -127,6 +125,21 @@ def _clean_once(text: str) -> str:
     return text.strip()
 
 
+def _has_control(text: str) -> bool:
+    """Whether there is something that CONTROL or LINE_ENDS would find."""
+    try:
+        plain = text.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return True
+    if len(plain.translate(None, ASCII_CONTROL)) != len(plain):  # \r among them
+        return True
+    if len(plain) == len(text):
+        return False
+    return any(mark in plain for mark in MARKS) or (b"\xc2" in plain and C1.search(plain) is not None)
+
+
 def storable(text: str) -> str:
     """Text that UTF-8 can hold: lone surrogates, which JSON and file names may carry, are written out as escapes."""
+    if text.isascii():
+        return text
     return text.encode("utf-8", "backslashreplace").decode()

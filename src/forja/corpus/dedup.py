@@ -14,13 +14,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import xxhash
 
 from forja.recipe import NearDuplicates
 
 WORDS = re.compile(r"\w+")
-ASCII_WORDS = bytes(ord(chr(code).lower()) if re.match(r"\w", chr(code)) and code < 128 else 32 for code in range(256))
+SPACE = ord(" ")
+ASCII_WORDS = bytes(
+    code if code >= 128 else ord(chr(code).lower()) if re.match(r"\w", chr(code)) else SPACE for code in range(256)
+)
 PLANE = 1 << 16
+SURROGATES = slice(0xD800, 0xE000)
 ALL_PAIRS = 24
 """Members of a bucket up to which every pair is a candidate; of more, each meets REPRESENTATIVES and the one before."""
 REPRESENTATIVES = 8
@@ -37,31 +42,60 @@ def exact_key(text: str) -> bytes:
     return xxhash.xxh3_128_digest(text.encode())
 
 
-def normalise(text: str) -> str:
-    """Words in lower case with one space between: what duplicates share however they are laid out."""
-    if text.isascii():  # the same as below, several times as fast
-        return b" ".join(text.encode().translate(ASCII_WORDS).split()).decode() or text
-    points = np.frombuffer(text.lower().encode("utf-32-le", "surrogatepass"), np.uint32)
-    if points.max() >= PLANE:
-        return " ".join(WORDS.findall(text.lower())) or text
-    spaced = np.where(_word_points()[points], points, ord(" ")).astype(np.uint32)
-    return " ".join(spaced.tobytes().decode("utf-32-le", "surrogatepass").split()) or text
+def normalise(text: str) -> bytes:
+    """Words in lower case with one space between, in UTF-8: what duplicates share however they are laid out."""
+    if text.isascii():
+        return _squeezed(text.encode().translate(ASCII_WORDS)) or text.encode()
+    others, changed = _points_beyond_ascii()
+    seen = _points_of(text)
+    if (seen & changed).any():
+        text = text.lower()
+        seen = _points_of(text)
+    if seen[SURROGATES].any():
+        words = " ".join(WORDS.findall(text.lower()))
+        return (words or text).encode("utf-8", "surrogatepass")
+    spaced = text.encode().translate(ASCII_WORDS)
+    for point in np.flatnonzero(seen & others).tolist():
+        spaced = spaced.replace(chr(point).encode(), b" ")
+    return _squeezed(spaced) or text.encode()
+
+
+def _points_of(text: str) -> npt.NDArray[np.bool_]:
+    """(PLANE,) which characters the text holds; surrogates stand for what is beyond the basic plane."""
+    seen = np.zeros(PLANE, bool)
+    seen[np.frombuffer(text.encode("utf-16-le", "surrogatepass"), np.uint16)] = True
+    return seen
+
+
+def _squeezed(words: bytes) -> bytes:
+    """One space for each run of them, and none at the ends."""
+    points = np.frombuffer(words, np.uint8)
+    kept = points != SPACE
+    kept[1:] |= kept[:-1]
+    squeezed: bytes = points[kept].tobytes()
+    return squeezed.strip()
 
 
 @cache
-def _word_points() -> npt.NDArray[np.bool_]:
-    """(PLANE,) which characters of the basic plane are part of a word."""
-    return np.array([WORDS.fullmatch(chr(point)) is not None for point in range(PLANE)])
+def _points_beyond_ascii() -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """(PLANE,) each: which characters of the basic plane are no part of a word, and which lower case changes."""
+    points = [chr(point) for point in range(128, PLANE)]
+    ascii_alone = [False] * 128
+    others = [WORDS.fullmatch(point) is None for point in points]
+    changed = [point.lower() != point for point in points]
+    return np.array(ascii_alone + others), np.array(ascii_alone + changed)
 
 
-def band_keys(words: Sequence[str], settings: NearDuplicates) -> Keys:
+def band_keys(words: Sequence[bytes], settings: NearDuplicates) -> Keys:
     """LSH keys of normalised texts, (texts, bands): two documents that share one in a band are candidates."""
     import daft
 
     if not words:
         return np.zeros((0, settings.bands), np.uint64)
     count = settings.bands * settings.rows
-    series = daft.Series.from_pylist(list(words))
+    ends = np.cumsum([0, *map(len, words)])
+    column = pa.LargeStringArray.from_buffers(len(words), pa.py_buffer(ends), pa.py_buffer(b"".join(words)))
+    series = daft.Series.from_arrow(column)
     hashes = series.minhash(count, settings.shingle, SEED, "xxhash3_64").to_arrow()
     least = np.asarray(hashes.flatten(), np.uint64).reshape(len(words), settings.bands, settings.rows)
     keys = np.zeros((len(words), settings.bands), np.uint64)
@@ -108,9 +142,9 @@ def unique_pairs(pairs: Places) -> Places:
     return pairs[np.r_[True, (pairs[1:] != pairs[:-1]).any(axis=1)]]
 
 
-def shingles(words: str, size: int) -> Keys:
+def shingles(words: bytes, size: int) -> Keys:
     """Sorted unique 64-bit hashes of the runs of `size` words, MOST_SHINGLES at most; of a shorter text, of all."""
-    return np.unique(_shingle_hashes(words.encode(), size))[:MOST_SHINGLES]
+    return np.unique(_shingle_hashes(words, size))[:MOST_SHINGLES]
 
 
 def _shingle_hashes(words: bytes, size: int) -> Keys:

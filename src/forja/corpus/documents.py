@@ -73,10 +73,10 @@ Row = dict[str, Any]
 def document_id(source: str, origin: str, raw: bytes) -> str:
     """32 hexadecimal digits that depend on the source's name, the relative origin and the raw record alone, so
     that no change of the cleaning changes them."""
-    digest = hashlib.blake2b(digest_size=16)
-    for part in (source.encode("utf-8", "surrogatepass"), origin.encode("utf-8", "surrogatepass"), raw):
-        digest.update(len(part).to_bytes(8, "big"))
-        digest.update(part)
+    named, placed = source.encode("utf-8", "surrogatepass"), origin.encode("utf-8", "surrogatepass")
+    lengths = [len(part).to_bytes(8, "big") for part in (named, placed, raw)]
+    digest = hashlib.blake2b(b"".join((lengths[0], named, lengths[1], placed, lengths[2])), digest_size=16)
+    digest.update(raw)
     return digest.hexdigest()
 
 

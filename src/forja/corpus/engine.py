@@ -22,7 +22,7 @@ from forja.recipe import CorpusSection
 
 AHEAD = 4
 """Chunks in flight a worker: enough to keep it busy, few enough to keep memory flat."""
-WORTH_BYTES = 128 * 2**20
+WORTH_BYTES = 512 * 2**20
 """Bytes sorted or copied from which on it pays to start other processes."""
 POLL_SECONDS = 0.002
 CLOSING_SECONDS = 5.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -51,7 +51,7 @@ SURROGATES = "surrogatepass"
 @dataclass(frozen=True)
 class Chunk:
     """Records of one source, by its number in the recipe, with the ids of their documents and the sizes of their raw
-    bytes; or the error that ended the reading of it. Records that have their text travel without those bytes."""
+    bytes; or the error that ended the reading of it."""
 
     source: int
     records: list[Record] = field(default_factory=list)
@@ -61,11 +61,10 @@ class Chunk:
 
 
 def chunk_of(number: int, source: Source, records: list[Record]) -> Chunk:
-    """The records as they travel."""
+    """The records with the ids of their documents."""
     ids = [document_id(source.label, record.origin, record.raw) for record in records]
     sizes = [len(record.raw) for record in records]
-    light = [replace(record, raw=b"") if record.form == "string" or record.reason else record for record in records]
-    return Chunk(number, light, ids, sizes)
+    return Chunk(number, records, ids, sizes)
 
 
 def chunk_readers(section: CorpusSection, base_folder: Path, seed: int, parts: int) -> list[Chunks]:
@@ -153,10 +152,12 @@ def _grouped(records: Iterable[Record]) -> Iterator[list[Record]]:
 
 
 def pack(chunk: Chunk) -> bytes:
-    """The chunk as an Arrow stream."""
+    """The chunk as an Arrow stream. Records that have their text travel without their raw bytes."""
     columns: dict[str, list[Any]] = {"id": chunk.ids, "size": chunk.sizes}
     for name in RECORDS.names[2:]:
         values = [getattr(record, name) for record in chunk.records]
+        if name == "raw":
+            values = [b"" if record.form == "string" or record.reason else record.raw for record in chunk.records]
         if name == "meta":
             values = [json.dumps(value) for value in values]
         is_bytes = RECORDS.field(name).type == pa.large_binary()
