@@ -7,7 +7,8 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forja.corpus.sources.bzip2 import Bz2Stream, unpack_block
+from forja.corpus.sources.bzip2 import Bz2Pieces, unpack_block
+from forja.corpus.sources.pieces import stream_of
 
 NOISE = random.Random(5)
 PARTS = [f"part {number} ".encode() * 40 + NOISE.randbytes(3000) for number in range(6)]
@@ -19,7 +20,8 @@ ONE_STREAM = bz2.compress(LONG, 1)
 
 def unpack(packed: bytes) -> tuple[bytes, str | None]:
     """What can be read, and what the error at the end says."""
-    stream = io.BufferedReader(Bz2Stream(io.BytesIO(packed)), 1 << 16)
+    file = io.BytesIO(packed)
+    stream = stream_of(iter(Bz2Pieces(file)), file)
     said = None
     pieces = []
     try:
@@ -78,10 +80,9 @@ def test_what_is_no_bzip2_gives_nothing_but_an_error() -> None:
 
 
 def test_a_bomb_is_unpacked_piece_by_piece() -> None:
-    stream = Bz2Stream(io.BytesIO(bz2.compress(bytes(200_000_000))))
-    piece = bytearray(1 << 20)
-    assert stream.readinto(memoryview(piece)) == 1 << 20
-    assert len(stream._ready) < 64 << 20
+    sizes = [len(piece) for piece in Bz2Pieces(io.BytesIO(bz2.compress(bytes(200_000_000))))]
+    assert sum(sizes) == 200_000_000
+    assert max(sizes) < 64 << 20
 
 
 @given(st.data())

@@ -6,8 +6,8 @@ Files of many streams (Wikipedia's multistream dumps) and of one are read alike.
 from __future__ import annotations
 
 import bz2
-import io
 import re
+from collections.abc import Iterator
 from typing import IO
 
 PIECE = 1 << 16
@@ -20,13 +20,13 @@ BLOCK_MAGIC = 0x314159265359
 END_MAGIC = 0x177245385090
 
 
-class Bz2Stream(io.RawIOBase):
-    """The unpacked bytes of bzip2 data, however damaged.
+class Bz2Pieces:
+    """The unpacked bytes of bzip2 data, piece by piece, however damaged.
 
-    `packed` is read once, from where it stands, and closed with this. A block whose check sum does not hold
-    is left out, and one NUL byte stands in its place, so that no record is joined of two halves. Blocks after
-    it are found by their mark, at any bit, as bzip2recover does. What was left out is told by an EOFError
-    at the end, when all that is good has been read. At most 48 MiB are unpacked ahead of the reader.
+    `packed` is read once, from where it stands. A block whose check sum does not hold is left out, and one NUL byte
+    stands in its place, so that no record is joined of two halves. Blocks after it are found by their mark, at any
+    bit, as bzip2recover does. What was left out is told by an EOFError at the end, when all that is good has been
+    given. A piece has at most 48 MiB.
     """
 
     def __init__(self, packed: IO[bytes]) -> None:
@@ -39,29 +39,15 @@ class Bz2Stream(io.RawIOBase):
         self._gave = 0
         self._recovering = False
         self._ended = False
-        self._ready = memoryview(b"")
         self.damaged: list[int] = []
         """Offsets in the packed file near which something was left out."""
 
-    def readable(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        self._packed.close()
-        super().close()
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        while not self._ready:
-            if self._ended:
-                if self.damaged:
-                    places = f"{len(self.damaged)} place{'s' * (len(self.damaged) > 1)}"
-                    raise EOFError(f"the bzip2 data is cut or damaged in {places}, first near byte {self.damaged[0]:,}")
-                return 0
-            self._ready = memoryview(self._next_block() if self._recovering else self._next_bytes())
-        count = min(len(buffer), len(self._ready))
-        buffer[:count] = self._ready[:count]
-        self._ready = self._ready[count:]
-        return count
+    def __iter__(self) -> Iterator[bytes]:
+        while not self._ended:
+            yield self._next_block() if self._recovering else self._next_bytes()
+        if self.damaged:
+            places = f"{len(self.damaged)} place{'s' * (len(self.damaged) > 1)}"
+            raise EOFError(f"the bzip2 data is cut or damaged in {places}, first near byte {self.damaged[0]:,}")
 
     def _fill(self, wanted: int) -> bool:
         """Have `wanted` packed bytes at hand; False where the file ends before."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from forja.corpus.sources.jsonl import record_of
+from forja.corpus.sources.packing import peek
 from forja.corpus.sources.record import Record, rejected
 from forja.errors import ForjaError
 from forja.recipe import Source
@@ -43,12 +44,11 @@ def read_delimited(file: IO[bytes], origin: str, source: Source, max_bytes: int)
     begins a whole row. Raises ForjaError where no column is named as the source's `text_field` and not
     exactly one other name is that of a text, or none as its `label_field`.
     """
-    head = file.read(HEAD)
+    head, file = peek(file, HEAD)
     dialect = tell_dialect(head, origin, source.text_field)
     if source.label_field is not None and source.label_field not in dialect.columns:
         raise _no_column(list(dialect.columns), origin, source.label_field, "label_field")
-    joined = io.BufferedReader(_Joined(head, file), HEAD)
-    text = io.TextIOWrapper(joined, dialect.encoding, errors=_on_errors(dialect.encoding), newline="")
+    text = io.TextIOWrapper(file, dialect.encoding, errors=_on_errors(dialect.encoding), newline="")
     lines = _Lines(iter(lambda: text.readline(max_bytes + 1), ""), max_bytes)
     for number, (row, wrong, raw) in enumerate(_rows(lines, dialect, max_bytes)):
         place = f"{origin}#{number}"
@@ -168,23 +168,6 @@ class _Lines:
         """Give back all lines of the row but the first, and return that."""
         self._ready.extendleft(reversed(self.taken[1:]))
         return self.taken[0]
-
-
-class _Joined(io.RawIOBase):
-    """What was read ahead, then the rest of the file, which stays open."""
-
-    def __init__(self, head: bytes, file: IO[bytes]) -> None:
-        self._head, self._file = head, file
-        self._read = getattr(file, "read1", file.read)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        piece: bytes = self._head[: len(buffer)] or self._read(len(buffer))
-        self._head = self._head[len(buffer) :]
-        buffer[: len(piece)] = piece
-        return len(piece)
 
 
 # --- dialect ---------------------------------------------------------------------------------

@@ -18,7 +18,8 @@ from forja.corpus.sources import jsonl, tables
 from forja.corpus.sources.archives import archive_members, tell_archive
 from forja.corpus.sources.bounded import MemberError
 from forja.corpus.sources.folder import find_files
-from forja.corpus.sources.packing import DAMAGED, PIECE_BYTES, SUFFIXES, peek, unpacked
+from forja.corpus.sources.packing import DAMAGED, SUFFIXES, peek, unpacked
+from forja.corpus.sources.pieces import PIECE_BYTES
 from forja.corpus.sources.record import Record, rejected
 from forja.corpus.sources.telling import tell_json_kind, tell_xml_kind, tell_yaml_kind
 from forja.errors import ForjaError

@@ -10,17 +10,16 @@ import re
 import zlib
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
-from typing import IO, Literal, Protocol
+from typing import IO, Literal
 
 import zstandard
 
+from forja.corpus.sources.packing import Gzip, Unpacker, Zstd
 from forja.errors import ForjaError
 
 MAGIC = b"WARC/"
 PIECE = 1 << 16
-"""Bytes read at a time, and at most unpacked at a time from gzip."""
-ZSTD_PIECE = 512
-"""Packed bytes given to Zstandard at a time: a block of 4 bytes may say 128 KiB, so this is at most 16 MiB."""
+"""Bytes read at a time."""
 KEPT = 8 << 20
 """Packed bytes of a member remembered, to look in them for the next member where this one proves damaged."""
 TRIAL = 1 << 18
@@ -41,76 +40,13 @@ class Fault:
     header: bytes = b""
 
 
-class _Unpacker(Protocol):
-    """One packed member in the unpacking."""
-
-    def step(self, packed: bytes) -> tuple[bytes, int]:
-        """(unpacked bytes, how many of `packed` were used up)."""
-
-    @property
-    def ended(self) -> bool:
-        """Whether the member is complete, and its checksum right."""
-
-    def rescue(self) -> bytes:
-        """What the failed step had unpacked before it failed."""
-
-
-class _Gzip:
-    magic = b"\x1f\x8b\x08"
-    piece = 1 << 15
-
-    def __init__(self) -> None:
-        self._stream = zlib.decompressobj(31)
-        self._before = self._stream.copy()
-        self._packed = b""
-
-    def step(self, packed: bytes) -> tuple[bytes, int]:
-        self._before, self._packed = self._stream.copy(), packed
-        unpacked = self._stream.decompress(packed, PIECE)
-        # At the end of a member zlib leaves the tail of an earlier step standing.
-        left = self._stream.unused_data if self._stream.eof else self._stream.unconsumed_tail
-        return unpacked, len(packed) - len(left)
-
-    @property
-    def ended(self) -> bool:
-        return self._stream.eof
-
-    def rescue(self) -> bytes:
-        saved = bytearray()
-        try:
-            for byte in self._packed:
-                saved += self._before.decompress(bytes((byte,)))
-        except zlib.error:
-            pass
-        return bytes(saved)
-
-
-class _Zstd:
-    magic = b"\x28\xb5\x2f\xfd"
-    piece = ZSTD_PIECE
-
-    def __init__(self, dictionary: zstandard.ZstdCompressionDict | None = None) -> None:
-        self._stream = zstandard.ZstdDecompressor(dict_data=dictionary, max_window_size=1 << 27).decompressobj()
-
-    def step(self, packed: bytes) -> tuple[bytes, int]:
-        unpacked = self._stream.decompress(packed)
-        return unpacked, len(packed) - len(self._stream.unused_data)
-
-    @property
-    def ended(self) -> bool:
-        return self._stream.eof
-
-    def rescue(self) -> bytes:
-        return b""
-
-
 @dataclass(frozen=True)
 class Codec:
-    kind: type[_Gzip] | type[_Zstd]
+    kind: type[Gzip] | type[Zstd]
     dictionary: zstandard.ZstdCompressionDict | None = None
 
-    def begin(self) -> _Unpacker:
-        return _Zstd(self.dictionary) if self.kind is _Zstd else _Gzip()
+    def begin(self) -> Unpacker:
+        return Zstd(self.dictionary) if self.kind is Zstd else Gzip()
 
 
 def codec_of(head: bytes) -> Codec | None:
@@ -118,8 +54,8 @@ def codec_of(head: bytes) -> Codec | None:
     if not head:
         return None
     if _is_skippable(head):
-        return Codec(_Zstd)
-    kinds: tuple[type[_Gzip] | type[_Zstd], ...] = (_Gzip, _Zstd)
+        return Codec(Zstd)
+    kinds: tuple[type[Gzip] | type[Zstd], ...] = (Gzip, Zstd)
     for kind in kinds:
         if head.startswith(kind.magic) and _opens_record(head, Codec(kind)) is not False:
             return Codec(kind)
@@ -140,7 +76,7 @@ def _opens_record(packed: bytes, codec: Codec) -> bool | None:
     unpacker, unpacked, at = codec.begin(), b"", 0
     try:
         while at < len(packed) and len(unpacked) < len(MAGIC) and not unpacker.ended:
-            out, used = unpacker.step(packed[at : at + 512])
+            out, used = unpacker.step(packed[at : at + codec.kind.piece])
             unpacked, at = unpacked + out, at + used
     except (zlib.error, zstandard.ZstdError):
         return False
@@ -161,7 +97,7 @@ def unpack(file: IO[bytes], head: bytes, codec: Codec) -> Iterator[bytes | Edge 
     """Unpacked bytes; "edge" before a member that begins with a record, a Fault where a member is damaged or cut."""
     packed = _Packed(file, head)
     while begin := packed.peek(8):
-        if codec.kind is _Zstd and _is_skippable(begin):
+        if codec.kind is Zstd and _is_skippable(begin):
             codec = replace(codec, dictionary=_dictionary(packed) or codec.dictionary)
         elif begin.startswith(b"\0"):
             packed.skip_zeros()
@@ -195,7 +131,7 @@ def _member(packed: _Packed, codec: Codec) -> Generator[bytes | Edge, None, Faul
         except (zlib.error, zstandard.ZstdError) as error:
             yield from _with_edge(begin + unpacker.rescue(), told)
             return Fault("damaged", f"a packed member is damaged ({error})")
-        if not piece and not unpacked:
+        if not piece and not unpacked and not unpacker.ended:
             yield from _with_edge(begin, told)
             return Fault("truncated", "the packed file is cut: its last member does not end")
         packed.used(used)
@@ -285,7 +221,7 @@ def _dictionary(packed: _Packed) -> zstandard.ZstdCompressionDict | None:
     if head[0] != 0x5D or size > MAX_DICTIONARY:
         return None
     try:
-        if content.startswith(_Zstd.magic):
+        if content.startswith(Zstd.magic):
             content = zstandard.ZstdDecompressor().stream_reader(content).read(MAX_DICTIONARY)
         return zstandard.ZstdCompressionDict(content)
     except (zstandard.ZstdError, MemoryError):

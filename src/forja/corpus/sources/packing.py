@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Protocol
 
 import zstandard
 
+from forja.corpus.sources.pieces import PIECE_BYTES, stream_of
+
 HEAD_BYTES = 1 << 16
-PIECE_BYTES = 1 << 17
-DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError)
+GZIP_PIECE = 1 << 16
+"""Bytes at most unpacked from gzip at a time."""
+ZSTD_PIECE = 64
+"""Packed bytes given to Zstandard at a time: a block of 4 bytes may say 128 KiB, so this is at most 2 MiB."""
+DAMAGED = (EOFError, zlib.error, zstandard.ZstdError)
 """What the decompressors raise on a cut or broken file."""
 SUFFIXES = {".gz", ".zst", ".zstd", ".bz2"}
 
@@ -26,13 +30,13 @@ def unpacked(raw: IO[bytes]) -> IO[bytes]:
     """What a stream holds; reading it raises one of DAMAGED where the packing is broken."""
     head, raw = peek(raw, 4)
     if head[:2] == b"\x1f\x8b":
-        return cast(IO[bytes], gzip.open(raw, "rb"))
+        return stream_of(_members(raw, Gzip), raw)
     if head == b"\x28\xb5\x2f\xfd":
-        return io.BufferedReader(_Frames(raw), PIECE_BYTES)
+        return stream_of(_members(raw, Zstd), raw)
     if head[:3] == b"BZh":
-        from forja.corpus.sources.bzip2 import Bz2Stream
+        from forja.corpus.sources.bzip2 import Bz2Pieces
 
-        return io.BufferedReader(Bz2Stream(raw), PIECE_BYTES)
+        return stream_of(iter(Bz2Pieces(raw)), raw)
     return raw
 
 
@@ -46,7 +50,7 @@ def peek(file: IO[bytes], size: int = HEAD_BYTES) -> tuple[bytes, IO[bytes]]:
             head += piece
     except DAMAGED as error:
         damage = error
-    return head, io.BufferedReader(_Rejoined(head, file, damage), PIECE_BYTES)
+    return head, stream_of(_rejoined(head, file, damage), file)
 
 
 def _some(file: IO[bytes], size: int) -> bytes:
@@ -56,58 +60,100 @@ def _some(file: IO[bytes], size: int) -> bytes:
     return piece
 
 
-class _Rejoined(io.RawIOBase):
-    def __init__(self, head: bytes, rest: IO[bytes], damage: Exception | None) -> None:
-        self._head, self._rest, self._damage = memoryview(head), rest, damage
-
-    def readable(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        self._rest.close()
-        super().close()
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        if not self._head:
-            if self._damage is not None:
-                raise self._damage
-            self._head = memoryview(_some(self._rest, PIECE_BYTES))
-        count = min(len(buffer), len(self._head))
-        buffer[:count] = self._head[:count]
-        self._head = self._head[count:]
-        return count
+def _rejoined(head: bytes, rest: IO[bytes], damage: Exception | None) -> Iterator[bytes]:
+    yield head
+    if damage is not None:
+        raise damage
+    while piece := _some(rest, PIECE_BYTES):
+        yield piece
 
 
-class _Frames(io.RawIOBase):
-    """Zstandard frames unpacked as they are read; EOFError where the last one was cut."""
+def _members(packed: IO[bytes], kind: type[Gzip] | type[Zstd]) -> Iterator[bytes]:
+    """What packed members hold, one behind the other. At damage what came before it is given first; then, as where
+    the last member was cut, one of DAMAGED is raised."""
+    member: Unpacker | None = None
+    held = b""
+    while (held := held or packed.read(kind.piece)) or member:
+        if member is None:
+            # Tape archives, and some writers, pad with NULs.
+            held = held.lstrip(b"\0")
+            if not held:
+                continue
+            member = kind()
+        try:
+            unpacked, used = member.step(held)
+        except DAMAGED:
+            yield member.rescue()
+            raise
+        if not held and not unpacked and not member.ended:
+            raise EOFError("the compressed file ended before its end-of-stream marker was reached")
+        yield unpacked
+        held = held[used:]
+        if member.ended:
+            member = None
 
-    def __init__(self, packed: IO[bytes]) -> None:
-        self._packed = packed
-        self._frame = zstandard.ZstdDecompressor().decompressobj()
-        self._begun = False
-        self._next = b""
-        self._ready = memoryview(b"")
 
-    def readable(self) -> bool:
-        return True
+# --- one member -------------------------------------------------------------------------------
 
-    def close(self) -> None:
-        self._packed.close()
-        super().close()
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        while not self._ready:
-            packed = self._next or self._packed.read(1 << 16)
-            if not packed:
-                if self._begun:
-                    raise EOFError("the compressed file ended before its end-of-stream marker was reached")
-                return 0
-            self._ready = memoryview(self._frame.decompress(packed))
-            self._begun, self._next = True, b""
-            if self._frame.eof:
-                self._begun, self._next = False, self._frame.unused_data
-                self._frame = zstandard.ZstdDecompressor().decompressobj()
-        count = min(len(buffer), len(self._ready))
-        buffer[:count] = self._ready[:count]
-        self._ready = self._ready[count:]
-        return count
+class Unpacker(Protocol):
+    """One packed member in the unpacking."""
+
+    def step(self, packed: bytes) -> tuple[bytes, int]:
+        """(unpacked bytes, how many of `packed` were used up)."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the member is complete, and its checksum right."""
+
+    def rescue(self) -> bytes:
+        """What the failed step had unpacked before it failed."""
+
+
+class Gzip:
+    magic = b"\x1f\x8b\x08"
+    piece = 1 << 15
+
+    def __init__(self) -> None:
+        self._stream = zlib.decompressobj(31)
+        self._before = self._stream.copy()
+        self._packed = b""
+
+    def step(self, packed: bytes) -> tuple[bytes, int]:
+        self._before, self._packed = self._stream.copy(), packed
+        unpacked = self._stream.decompress(packed, GZIP_PIECE)
+        # At the end of a member zlib leaves the tail of an earlier step standing.
+        left = self._stream.unused_data if self._stream.eof else self._stream.unconsumed_tail
+        return unpacked, len(packed) - len(left)
+
+    @property
+    def ended(self) -> bool:
+        return self._stream.eof
+
+    def rescue(self) -> bytes:
+        saved = bytearray()
+        try:
+            for byte in self._packed:
+                saved += self._before.decompress(bytes((byte,)))
+        except zlib.error:
+            pass
+        return bytes(saved)
+
+
+class Zstd:
+    magic = b"\x28\xb5\x2f\xfd"
+    piece = ZSTD_PIECE
+
+    def __init__(self, dictionary: zstandard.ZstdCompressionDict | None = None) -> None:
+        self._stream = zstandard.ZstdDecompressor(dict_data=dictionary, max_window_size=1 << 27).decompressobj()
+
+    def step(self, packed: bytes) -> tuple[bytes, int]:
+        unpacked = self._stream.decompress(packed)
+        return unpacked, len(packed) - len(self._stream.unused_data)
+
+    @property
+    def ended(self) -> bool:
+        return self._stream.eof
+
+    def rescue(self) -> bytes:
+        return b""
