@@ -177,6 +177,25 @@ def test_the_form_is_told_by_the_header(line: str, form: str | None) -> None:
 # --- bad input -------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("place", [0, 3, 200])
+@pytest.mark.parametrize("run", [1, 4096, 100_000])
+def test_a_run_of_nuls_costs_no_line_of_a_log(place: int, run: int) -> None:
+    *records, templates = read(b"".join([*LINES[:place], b"\0" * run, *LINES[place:]]))
+    assert b"".join(record.raw for record in records) == LOG
+    assert {record.meta["log_format"] for record in records} == {"syslog"}
+    assert templates.text == read(LOG)[-1].text
+
+
+@pytest.mark.parametrize("data", [LOG.decode().encode("utf-16-le"), b"".join(bytes((n, 0, 0)) for n in range(256))])
+def test_what_has_nuls_throughout_is_no_log(data: bytes) -> None:
+    with pytest.raises(ForjaError, match="not text"):
+        read(data)
+
+
+def test_a_log_of_nothing_but_nuls_is_counted() -> None:
+    assert [record.reason for record in read(bytes(5000))] == ["not-text"]
+
+
 def test_a_binary_file_is_an_error_and_a_line_too_long_is_passed_over() -> None:
     with pytest.raises(ForjaError, match="not text"):
         read(bytes(range(256)) * 64)
@@ -199,7 +218,8 @@ def test_a_flipped_cut_or_inserted_piece_costs_at_most_the_documents_it_touches(
     else:
         mutated[place:place] = data.draw(st.binary(max_size=40))
     records = read(bytes(mutated))
-    assert b"".join(record.raw for record in records if not record.origin.endswith("#templates")) == bytes(mutated)
+    kept = b"".join(record.raw for record in records if not record.origin.endswith("#templates"))
+    assert kept == mutated.replace(b"\0", b"")
     assert good & {record.raw for record in records}
 
 

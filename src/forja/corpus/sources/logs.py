@@ -6,6 +6,7 @@ Lines of what form, and what is masked in them, stands in `log_lines`.
 from __future__ import annotations
 
 import hashlib
+import re
 import zlib
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
@@ -31,6 +32,11 @@ LONGEST_MESSAGE = 2000
 REMEMBERED = 1 << 16
 SIMILAR = 0.7
 """Drain's similarity threshold. Its usual 0.4 is for messages whose variables still stand in them."""
+NULS = re.compile(rb"\0+")
+"""A machine that went down leaves a run of them where lines had not reached the disk, and a log that was emptied under
+its writer begins with one."""
+MOST_NULS = 8
+"""Runs of NULs in the first 4 KB from which on it is no text."""
 CONTROL = bytes(byte for byte in range(32) if byte not in b"\t\n\r\x1b") + b"\x7f"
 
 # What varies in a message, whatever the system; the first that matches takes it.
@@ -50,21 +56,22 @@ def read_logs(file: IO[bytes], origin: str, source: Source, max_bytes: int) -> I
     each with its count.
 
     meta: the log's format, the ids of the lines' templates (in this file), how many the file had so far, what was
-    masked, and of logs with labels the alerts. Raises ForjaError where the file is no text.
+    masked, and of logs with labels the alerts. NULs are dropped. Raises ForjaError where the file is no text.
     """
     miner = _Templates()
     form: str | None = None
     begun = False
     for lines, too_long in _groups(file, max_bytes):
-        raw = b"".join(lines)
+        found = b"".join(lines)
+        raw = found.replace(b"\0", b"")
         if not begun:
-            if looks_binary(raw[:4096]):
+            if looks_binary(raw[:4096]) or found[:4096].count(b"\0") > MOST_NULS:
                 raise ForjaError("this is no log: it is not text.", where=origin)
-            form, begun = tell_format(line.decode("utf-8", "replace") for line in lines[:SAMPLE_LINES]), True
+            form, begun = tell_format(raw.decode("utf-8", "replace").split("\n")[:SAMPLE_LINES]), True
         place = f"{origin}#{hashlib.blake2b(raw, digest_size=8).hexdigest()}"
         if too_long:
             yield rejected(place, "too-long", raw[:1024])
-        elif len(raw) - len(raw.translate(None, CONTROL)) > len(raw) // 50:
+        elif len(found) - len(found.translate(None, CONTROL)) > len(found) // 50:
             yield rejected(place, "not-text", raw[:1024])
         elif raw.strip():
             yield _document(raw, place, form, miner)
@@ -75,7 +82,8 @@ def read_logs(file: IO[bytes], origin: str, source: Source, max_bytes: int) -> I
 
 
 def _groups(file: IO[bytes], max_bytes: int) -> Iterator[tuple[list[bytes], bool]]:
-    """Lines that make a document, and whether it is a single one that is too long, of which only the beginning is."""
+    """Lines that make a document, each run of NULs in them as one; and whether it is a single one that is too long, of
+    which only the beginning is."""
     lines: list[bytes] = []
     size = 0
     while line := file.readline(max_bytes + 1):
@@ -87,6 +95,7 @@ def _groups(file: IO[bytes], max_bytes: int) -> Iterator[tuple[list[bytes], bool
             yield [line[:1024]], True
             lines, size = [], 0
             continue
+        line = NULS.sub(b"\0", line)
         # A line that is indented goes on with the entry before (a stack trace).
         continues = line[:1] in b" \t" and line.strip() and len(lines) < 2 * MOST_LINES
         full = len(lines) >= MOST_LINES or size + len(line) > MOST_BYTES
