@@ -46,7 +46,7 @@ WORKERS = len(os.sched_getaffinity(0))
 def forja(source: Path, work: Path, *overrides: str) -> dict[str, Any]:
     """One `forja corpus`: seconds, peak bytes of memory, ids kept and the stage's figures."""
     command = [sys.executable, "-m", "forja.cli", "corpus", "demo", "--source", str(source), "--name", "bench", "-q"]
-    environment = {**os.environ, "FORJA_RUNS": str(work)}
+    environment = {**compiled(), "FORJA_RUNS": str(work)}
     start = time.monotonic()
     child = subprocess.Popen([*command, *overrides], env=environment)
     peak = _Peak(child.pid)
@@ -57,6 +57,12 @@ def forja(source: Path, work: Path, *overrides: str) -> dict[str, Any]:
     figures = json.loads((corpus / "receipt.json").read_text())["figures"]
     kept, rejected = (_rows(corpus, kind) for kind in ("documents", "rejected"))
     return {"seconds": seconds, "peak": peak.stop(), "kept": kept, "rejected": rejected, "figures": figures}
+
+
+def compiled() -> dict[str, str]:
+    """The environment in which Python keeps what it compiled, as it does by default: with two processes a step, to
+    compile all libraries again in each would be most of what is timed."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def _rows(corpus: Path, kind: str) -> dict[str, dict[str, Any]]:
@@ -96,7 +102,9 @@ def peer(python: str, what: str, source: Path, work: Path, *rest: str) -> dict[s
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     command = [python, str(PEERS), what, str(source), str(work), str(WORKERS), *rest]
-    said = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+    said = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=compiled()
+    ).stdout
     return dict(json.loads(said.strip().splitlines()[-1]))
 
 

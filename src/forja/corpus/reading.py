@@ -42,6 +42,7 @@ RECORDS = pa.schema(
         ("text", pa.large_binary()),
     ]
 )
+TEXTS = ("origin", "date", "lang", "licence", "author", "meta", "text")
 FOR_GOOD = 36_500.0
 """Days: the files of a crawl never change."""
 SURROGATES = "surrogatepass"
@@ -153,15 +154,14 @@ def _grouped(records: Iterable[Record]) -> Iterator[list[Record]]:
 
 def pack(chunk: Chunk) -> bytes:
     """The chunk as an Arrow stream. Records that have their text travel without their raw bytes."""
-    columns: dict[str, list[Any]] = {"id": chunk.ids, "size": chunk.sizes}
+    columns: dict[str, Any] = {"id": chunk.ids, "size": chunk.sizes}
     for name in RECORDS.names[2:]:
         values = [getattr(record, name) for record in chunk.records]
         if name == "raw":
             values = [b"" if record.form == "string" or record.reason else record.raw for record in chunk.records]
-        if name == "meta":
+        elif name == "meta":
             values = [json.dumps(value) for value in values]
-        is_bytes = RECORDS.field(name).type == pa.large_binary()
-        columns[name] = [_encoded(value) for value in values] if is_bytes else values
+        columns[name] = _text_column(values) if name in TEXTS else values
     return to_stream(pa.RecordBatch.from_pydict(columns, schema=RECORDS), chunk)
 
 
@@ -185,18 +185,27 @@ def from_stream(payload: bytes) -> tuple[dict[str, Any], pa.Table]:
 def unpack(payload: bytes) -> Chunk:
     """The inverse of `pack`."""
     about, table = from_stream(payload)
-    rows = table.to_pylist()
-    ids, sizes = [row.pop("id") for row in rows], [row.pop("size") for row in rows]
-    return Chunk(about["source"], [_record(row) for row in rows], ids, sizes, about["error"])
-
-
-def _record(row: dict[str, Any]) -> Record:
-    decoded = {
-        name: value.decode("utf-8", SURROGATES) if isinstance(value, bytes) and name != "raw" else value
-        for name, value in row.items()
+    columns: dict[str, list[Any]] = {
+        name: _texts_of(table[name]) if name in TEXTS else table[name].to_pylist() for name in RECORDS.names
     }
-    return Record(**{**decoded, "meta": json.loads(decoded["meta"])})
+    ids, sizes = columns.pop("id"), columns.pop("size")
+    columns["meta"] = [json.loads(meta) for meta in columns["meta"]]
+    rows = zip(*columns.values(), strict=True)
+    records = [Record(**dict(zip(columns, row, strict=True))) for row in rows]
+    return Chunk(about["source"], records, ids, sizes, about["error"])
 
 
-def _encoded(value: str | bytes | None) -> bytes | None:
-    return value.encode("utf-8", SURROGATES) if isinstance(value, str) else value
+def _text_column(values: list[str | None]) -> pa.Array:
+    try:
+        return pa.array(values, pa.large_string()).cast(pa.large_binary())
+    except UnicodeEncodeError:
+        encoded = [None if value is None else value.encode("utf-8", SURROGATES) for value in values]
+        return pa.array(encoded, pa.large_binary())
+
+
+def _texts_of(column: pa.ChunkedArray) -> list[str | None]:
+    try:
+        texts: list[str | None] = column.cast(pa.large_string()).to_pylist()
+        return texts
+    except pa.ArrowInvalid:
+        return [None if value is None else value.decode("utf-8", SURROGATES) for value in column.to_pylist()]

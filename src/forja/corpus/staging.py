@@ -15,13 +15,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from forja.corpus.dedup import borders_of
 from forja.corpus.documents import STAGED
 
 BUCKETS = 128
-HELD_BYTES = 128 * 1024
-"""Bytes of rows that a bucket collects before they are written."""
-ROW_BYTES = 512
-"""Bytes of a row besides its text, about."""
+HELD_BYTES = 16 * 2**20
+"""Bytes of rows that are collected before they are written, some to each bucket."""
 GROUP_ROWS = 1024
 ARRAYS = ("live", "digests", "keys", "sizes", "dates", "sources", "synthetic", "ids")
 NO_DATE = np.iinfo(np.int64).max
@@ -33,44 +32,38 @@ class Buckets:
     def __init__(self, staging: Path) -> None:
         self._staging = staging
         self._writers: dict[int, pa.ipc.RecordBatchStreamWriter] = {}
-        self._held: dict[int, list[pa.Table]] = {}
-        self._sizes: dict[int, int] = {}
+        self._held: list[pa.Table] = []
+        self._size = 0
 
     def add(self, table: pa.Table) -> None:
         """table: of schema STAGED."""
-        heads = pc.utf8_slice_codeunits(table["id"], 0, 2).to_pylist()
-        numbers = np.array([int(head, 16) * BUCKETS // 256 for head in heads])
-        order = np.argsort(numbers, kind="stable")
-        table = table.take(order)
-        numbers = numbers[order]
-        borders = np.flatnonzero(np.diff(numbers, prepend=-1, append=-1)) if len(numbers) else np.zeros(0, np.int64)
-        for start, end in pairwise(borders.tolist()):
-            self._hold(int(numbers[start]), table.slice(start, end - start))
+        self._held.append(table)
+        self._size += table.nbytes
+        if self._size >= HELD_BYTES:
+            self._write()
 
     def close(self) -> list[int]:
         """The numbers of the buckets that hold rows."""
-        for bucket in sorted(self._held):
-            self._write(bucket)
+        self._write()
         for writer in self._writers.values():
             writer.close()
         return sorted(self._writers)
 
-    def _hold(self, bucket: int, rows: pa.Table) -> None:
-        self._held.setdefault(bucket, []).append(rows)
-        size = (pc.sum(pc.binary_length(rows["text"])).as_py() or 0) + ROW_BYTES * len(rows)
-        self._sizes[bucket] = self._sizes.get(bucket, 0) + size
-        if self._sizes[bucket] >= HELD_BYTES:
-            self._write(bucket)
-
-    def _write(self, bucket: int) -> None:
-        held = self._held.pop(bucket, [])
-        self._sizes[bucket] = 0
-        if not held:
+    def _write(self) -> None:
+        if not self._held:
             return
-        if bucket not in self._writers:
-            path = str(self._staging / f"bucket-{bucket:03d}.arrow")
-            self._writers[bucket] = pa.ipc.new_stream(path, STAGED)
-        self._writers[bucket].write_table(pa.concat_tables(held).combine_chunks())
+        table = pa.concat_tables(self._held)
+        self._held, self._size = [], 0
+        heads = pc.utf8_slice_codeunits(table["id"], 0, 2).to_pylist()
+        numbers = np.array([int(head, 16) * BUCKETS // 256 for head in heads])
+        order = np.argsort(numbers, kind="stable")
+        table = table.take(order).combine_chunks()
+        for start, end in borders_of(numbers[order]):
+            bucket = int(numbers[order[start]])
+            if bucket not in self._writers:
+                path = str(self._staging / f"bucket-{bucket:03d}.arrow")
+                self._writers[bucket] = pa.ipc.new_stream(path, STAGED)
+            self._writers[bucket].write_table(table.slice(start, end - start))
 
 
 def staged_bytes(staging: Path) -> int:
