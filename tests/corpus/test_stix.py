@@ -299,6 +299,11 @@ ODD = st.recursive(
 )
 
 
+def test_a_reference_whose_source_is_a_list_raises_nothing() -> None:
+    odd = {**OBJECTS[1], "external_references": [{"source_name": [], "external_id": "T1"}]}
+    assert [record.reason for record in read(bundle(odd))] == [None]
+
+
 @settings(max_examples=300)
 @given(st.sampled_from(OBJECTS), st.data())
 def test_no_field_of_another_type_raises_anything(entry: dict[str, Any], data: st.DataObject) -> None:

@@ -130,7 +130,7 @@ def is_gone(entry: dict[str, Any]) -> bool:
 def common_id(entry: dict[str, Any]) -> str:
     """T1059.001, G0016, CAPEC-66; the STIX id where there is none."""
     for link in mappings(entry.get("external_references")):
-        if link.get("source_name") in LICENCES and said(link.get("external_id")):
+        if said(link.get("source_name")) in LICENCES and said(link.get("external_id")):
             return said(link["external_id"])
     return said(entry.get("id"))
 
@@ -196,8 +196,8 @@ def _record(known: _Knowledge, raw: bytes, since: str | None) -> Record | None:
 
 
 def _licence(entry: dict[str, Any]) -> str | None:
-    names = [link.get("source_name") for link in mappings(entry.get("external_references"))]
-    return next((LICENCES[name] for name in names if isinstance(name, str) and name in LICENCES), None)
+    names = [said(link.get("source_name")) for link in mappings(entry.get("external_references"))]
+    return next((LICENCES[name] for name in names if name in LICENCES), None)
 
 
 def _relations(known: _Knowledge, entry: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
