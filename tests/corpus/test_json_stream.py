@@ -92,6 +92,24 @@ def test_one_damaged_byte_costs_one_object(damage: bytes) -> None:
         assert len(faults) <= 2
 
 
+@pytest.mark.parametrize("number", [0, 1, 20, 38, 39])
+@pytest.mark.parametrize("after", [b"", b"\n" * 3000])
+def test_a_list_closed_by_damage_costs_one_object_and_says_so(number: int, after: bytes) -> None:
+    data = document(40)
+    at = data.rindex(b"{", 0, data.index(b'"id": %d,' % number))
+    entries, faults = read(data[:at] + b"]" + after + data[at + 1 :], "objects")
+    assert [entry["id"] for entry in entries] == [other for other in range(40) if other != number]
+    assert faults == ["not-json"]
+
+
+def test_a_list_closed_between_two_objects_costs_none_and_says_so() -> None:
+    data = document(40)
+    at = data.index(b",", data.rindex(b"}", 0, data.index(b'"id": 20,')))
+    entries, faults = read(data[:at] + b"]" + data[at + 1 :], "objects")
+    assert [entry["id"] for entry in entries] == list(range(40))
+    assert faults == ["not-json"]
+
+
 def test_an_object_over_the_bound_is_too_long_and_not_held() -> None:
     long = b'{"id": 1, "text": "' + b"x" * (40 << 20) + b'"}'
     data = b'{"objects": [{"id": 0}, ' + long + b', {"id": 2}]}'

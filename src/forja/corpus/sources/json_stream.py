@@ -22,6 +22,7 @@ PIECE = 1 << 20
 WASTE = 20
 """Times `max_bytes` of characters that may be parsed in vain behind damage before the rest is given up."""
 BLANK = re.compile(r"[\s,\[\]\ufeff]*")
+SPACE = re.compile(r"\s*")
 COMMA = re.compile(r"[\s,]*")
 BEGIN = re.compile(r"(?<=[\s,\[])\{")
 """Where an object may begin behind damage."""
@@ -178,6 +179,10 @@ def _strict(window: _Window, most: int, key: re.Pattern[str] | None) -> Generato
         while window.past(BLANK if key is None else COMMA):
             if key is not None and window.text[window.at] == "]":
                 window.at += 1
+                if window.past(SPACE) and window.text[window.at] not in ",]}":
+                    # Damage made it of what began an entry, or parted two.
+                    yield Fault("not-json", window.sample(), "the list is closed before its end")
+                    return True
                 break
             value = window.value(most)
             if isinstance(value, _Failure):
