@@ -144,6 +144,15 @@ def test_a_cut_file_gives_what_is_whole_wherever_it_is_cut(kind: str) -> None:
         assert found >= whole, f"cut at {cut}"
 
 
+@pytest.mark.parametrize("kind", SEPARATE)
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
+def test_a_packed_file_that_is_named_and_cut_is_a_sentence(kind: str, pack: Any, tmp_path: Path) -> None:
+    sample = SAMPLES[kind]()
+    (tmp_path / sample.name).write_bytes(pack(sample.content)[:-6])
+    with pytest.raises(ForjaError, match=r"cut|damaged"):
+        list(read_files(source(sample.name), tmp_path, MOST))
+
+
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, zstandard.compress])
 def test_a_cut_packed_file_gives_what_could_be_unpacked_and_says_so(pack: Any) -> None:
     noisy = b"".join(

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import gzip
 import io
+import random
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from forja.corpus.sources.files import read_stream
 from forja.corpus.sources.record import Record
 from forja.corpus.sources.sigma import load, read_sigma, render_sigma
 from forja.recipe import Source
@@ -115,6 +120,22 @@ def test_several_documents_in_a_file_are_several_rules() -> None:
     records = read(f"---\n{RULE}---\n{second}...\n")
     assert [record.origin[:8] for record in records] == ["09d3b48b", "19d3b48b"]
     assert all(render_sigma(record).text for record in records)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
+def test_a_cut_packed_file_gives_its_whole_rules_and_counts_the_cut(pack: Callable[[bytes], bytes]) -> None:
+    rules = [
+        RULE.replace("09d3b48b", f"{number:08x}") + f"# {random.Random(number).randbytes(3000).hex()}\n"
+        for number in range(40)
+    ]
+    packed = pack("---\n".join(rules).encode())
+    source = Source(path="r.yml", kind="sigma")
+    *records, last = read_stream(io.BytesIO(packed[: len(packed) * 7 // 8]), "r.yml.gz", source, 1 << 20)
+    assert (last.origin, last.reason) == ("r.yml.gz#end", "truncated")
+    assert [record.reason for record in records] == [None] * len(records)
+    assert [int(record.origin[:8], 16) for record in records] == list(range(len(records)))
+    assert b"".join(record.raw for record in records) == "".join(rules[: len(records)]).encode()
+    assert len(records) >= 15
 
 
 def test_what_a_global_document_says_holds_for_those_that_follow() -> None:

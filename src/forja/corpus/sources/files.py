@@ -90,8 +90,9 @@ def read_files(source: Source, base_folder: Path, max_bytes: int, part: Part | N
             reasons[record.reason] += 1
             said = said or record.meta.get("error", "")
         if record.reason == "truncated" and not top.is_dir():
+            why = f" ({record.meta['error']})" if "error" in record.meta else ""
             raise ForjaError(
-                f"the file is cut short or damaged ({record.meta['error']}).",
+                f"the file is cut short or damaged{why}.",
                 where=str(top),
                 fix="Get it again, whole. Of a damaged file in a folder, what comes before the damage is used.",
             )

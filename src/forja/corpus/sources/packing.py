@@ -43,14 +43,20 @@ def unpacked(raw: IO[bytes]) -> IO[bytes]:
 def peek(file: IO[bytes], size: int = HEAD_BYTES) -> tuple[bytes, IO[bytes]]:
     """The first bytes of a stream, and the stream as if they had not been read. What is damaged within
     them shows again when the reading gets there."""
-    head = b""
-    damage: Exception | None = None
-    try:
-        while len(head) < size and (piece := _some(file, size - len(head))):
-            head += piece
-    except DAMAGED as error:
-        damage = error
+    head, damage = read_sound(file, size)
     return head, stream_of(_rejoined(head, file, damage), file)
+
+
+def read_sound(file: IO[bytes], most: int) -> tuple[bytes, Exception | None]:
+    """At most so many bytes; and where damage ends them before, what was raised there."""
+    pieces: list[bytes] = []
+    try:
+        while most > 0 and (piece := _some(file, most)):
+            pieces.append(piece)
+            most -= len(piece)
+    except DAMAGED as error:
+        return b"".join(pieces), error
+    return b"".join(pieces), None
 
 
 def _some(file: IO[bytes], size: int) -> bytes:

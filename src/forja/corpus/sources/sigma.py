@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import yaml
 
-from forja.corpus.sources.json_stream import CUT
+from forja.corpus.sources.packing import read_sound
 from forja.corpus.sources.phrasing import (
     bullets,
     document,
@@ -46,21 +46,17 @@ def read_sigma(file: IO[bytes], origin: str, source: Source, max_bytes: int) -> 
     """One record a YAML document, `origin` the rule's id; what has none keeps its place in the file. Deprecated and
     unsupported rules are rejected as `revoked`. A rule's licence is the one it states; that of a collection (DRL-1.1
     for SigmaHQ's) is the recipe's to say. What `action: global` gives to the documents that follow goes with
-    them, in `text`."""
-    cut = False
-    try:
-        raw = file.read(max_bytes + 1)
-    except CUT:
-        raw, cut = b"", True
-    if cut:
-        yield rejected(f"{origin}#end", "truncated")
-        return
+    them, in `text`. Raises what the unpacking does where the file is cut or damaged, after its whole documents."""
+    raw, damage = read_sound(file, max_bytes + 1)
     if len(raw) > max_bytes:
         yield rejected(origin, "too-long", raw[:1024])
         return
+    parts = DOCUMENT.split(raw)
+    if damage is not None:
+        parts.pop()
     found = False
     shared: bytes | None = None
-    for number, part in enumerate(DOCUMENT.split(raw), 1):
+    for number, part in enumerate(parts, 1):
         if not part.strip(b" \t\r\n\xef\xbb\xbf"):
             continue
         found = True
@@ -68,6 +64,8 @@ def read_sigma(file: IO[bytes], origin: str, source: Source, max_bytes: int) -> 
             shared = part
         else:
             yield _record(part, shared, f"{origin}#{number}" if number > 1 else origin, source.since)
+    if damage is not None:
+        raise damage
     if not found:
         yield rejected(origin, "empty")
 
