@@ -140,7 +140,7 @@ class Source(Section):
     share: float | None = Field(
         None, gt=0, le=1, description="At most this share of the corpus's bytes; what is over is left out by id."
     )
-    licence: str | None = Field(None, description="Licence written into the documents that state none.")
+    licence: str | None = Field(None, description="Licence written into the documents that state none themselves.")
     lang: str | None = Field(None, description="Language written into the documents that state none.")
     region: str | None = Field(None, description="Region written into the documents' `meta`, for the report.")
 

@@ -111,7 +111,12 @@ def test_a_record_says_what_a_reader_needs() -> None:
     (record,) = read(json.dumps(ENTRY).encode())
     assert (record.origin, record.form, record.date) == ("CVE-2024-1234", "cve", "2024-08-02T21:01:22.679Z")
     rendered = render_cve(record)
-    assert (rendered.form, rendered.lang, rendered.licence, rendered.author) == ("string", "en", "CC0-1.0", None)
+    assert (rendered.form, rendered.lang, rendered.licence, rendered.author) == (
+        "string",
+        "en",
+        "CVE Program terms of use",
+        None,
+    )
     assert (
         rendered.text
         == """CVE-2024-1234: Acme Widget XSS

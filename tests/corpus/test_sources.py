@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from corpus.bad_input_samples import SAMPLES
+from forja.corpus.convert import convert
 from forja.corpus.signature import source_signature
 from forja.corpus.sources import local_docs
 from forja.corpus.sources.files import read_files, tell_kind
@@ -74,6 +76,24 @@ def test_json_lines_are_read_packed_or_not(pack: object, tmp_path: Path) -> None
     records = read(tmp_path / "dump.jsonl")
     assert [(record.text, record.meta["id"]) for record in records] == [(f"Text number {n}.", n) for n in range(3)]
     assert [record.origin for record in records] == ["dump.jsonl#1", "dump.jsonl#2", "dump.jsonl#3"]
+
+
+@pytest.mark.parametrize("kind", ["cve-list", "nvd", "kev", "stix", "cwe", "cwe-lines", "capec", "wikipedia"])
+def test_the_recipes_licence_stands_above_what_is_known_of_a_kind(kind: str, tmp_path: Path) -> None:
+    sample = SAMPLES[kind]()
+    (tmp_path / sample.name).write_bytes(sample.content)
+    source = Source(path=sample.name, licence="Their own terms")
+    records = [convert(record) for record in read_files(source, tmp_path, 1 << 20)]
+    assert {record.licence for record in records} == {"Their own terms"}
+
+
+def test_a_licence_that_stands_in_the_record_stands_above_the_recipes(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "x", "license": "MIT"}')
+    (tmp_path / "r.yml").write_text("title: x\nlicense: MIT\nlogsource:\n  product: a\ndetection:\n  a: b\n")
+    (tmp_path / "a.csv").write_text("text,license\nwords,MIT\n")
+    for name in ("a.jsonl", "r.yml", "a.csv"):
+        source = Source(path=name, licence="Their own terms")
+        assert [convert(record).licence for record in read_files(source, tmp_path, 1 << 20)] == ["MIT"]
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])

@@ -34,7 +34,7 @@ from forja.corpus.sources.phrasing import (
 from forja.corpus.sources.record import Record, rejected
 from forja.recipe import Source
 
-LICENCE = "CC0-1.0"
+LICENCE = "CVE Program terms of use"
 CVE_ID = re.compile(r"CVE-\d{4}-\d{4,19}")
 WEAKNESS = re.compile(r"CWE-\d{1,5}")
 SCORES = ("cvssV4_0", "cvssV3_1", "cvssV3_0", "cvssV2_0")
@@ -53,7 +53,7 @@ def read_cve(file: IO[bytes], origin: str, source: Source, max_bytes: int) -> It
         if isinstance(entry, Fault):
             yield fault_record(entry, origin if entry.reason != "truncated" else f"{origin}#end")
         else:
-            yield _record(entry, f"{origin}#{number}", source.since)
+            yield _record(entry, f"{origin}#{number}", source)
     if not number:
         yield rejected(origin, "empty")
 
@@ -62,7 +62,7 @@ def is_cve(entry: dict[str, Any]) -> bool:
     return isinstance(entry.get("cveMetadata"), dict) and isinstance(entry.get("containers"), dict)
 
 
-def _record(entry: dict[str, Any], place: str, since: str | None) -> Record:
+def _record(entry: dict[str, Any], place: str, source: Source) -> Record:
     raw = canonical(entry)
     key = said(member(entry, "cveMetadata", "cveId"))
     if not is_cve(entry) or not CVE_ID.fullmatch(key):
@@ -70,9 +70,9 @@ def _record(entry: dict[str, Any], place: str, since: str | None) -> Record:
     if said(entry["cveMetadata"].get("state")).upper() == "REJECTED":
         return rejected(key, "revoked", raw[:1024])
     date = _date(entry)
-    if is_before(date, since):
+    if is_before(date, source.since):
         return rejected(key, "before-since")
-    return Record(key, raw, "cve", date=date, licence=LICENCE)
+    return Record(key, raw, "cve", date=date, licence=source.licence or LICENCE)
 
 
 def _date(entry: dict[str, Any]) -> str | None:

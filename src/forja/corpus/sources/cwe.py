@@ -65,9 +65,9 @@ def read_cwe(file: IO[bytes], origin: str, source: Source, max_bytes: int) -> It
         elif inner := _inner(entry):
             # An answer of the REST API: {"Weaknesses": [...]}.
             for count, one in enumerate(inner, 1):
-                yield _record(one, f"{place}.{count}", source.since)
+                yield _record(one, f"{place}.{count}", source)
         else:
-            yield _record(entry, place, source.since)
+            yield _record(entry, place, source)
     if not number:
         yield rejected(origin, "empty")
 
@@ -81,7 +81,7 @@ def _inner(entry: dict[str, Any]) -> list[dict[str, Any]]:
     return [one for key in LISTS for one in mappings(entry.get(key))]
 
 
-def _record(entry: dict[str, Any], place: str, since: str | None) -> Record:
+def _record(entry: dict[str, Any], place: str, source: Source) -> Record:
     raw = canonical(entry)
     if not is_cwe(entry):
         return rejected(place, "not-a-cwe", raw[:1024])
@@ -89,9 +89,9 @@ def _record(entry: dict[str, Any], place: str, since: str | None) -> Record:
     if said(entry.get("Status")).lower() in ("deprecated", "obsolete"):
         return rejected(key, "revoked", raw[:1024])
     date = last_change(entry)
-    if is_before(date, since):
+    if is_before(date, source.since):
         return rejected(key, "before-since")
-    return Record(key, raw, "cwe", date=date, licence=LICENCE)
+    return Record(key, raw, "cwe", date=date, licence=source.licence or LICENCE)
 
 
 def last_change(entry: dict[str, Any]) -> str | None:

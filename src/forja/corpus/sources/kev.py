@@ -41,7 +41,7 @@ def read_kev(file: IO[bytes], origin: str, source: Source, max_bytes: int) -> It
         elif is_before(date, source.since):
             yield rejected(key, "before-since")
         else:
-            yield Record(key, raw, "kev", date=date, licence=LICENCE)
+            yield Record(key, raw, "kev", date=date, licence=source.licence or LICENCE)
     if not number:
         raise ForjaError(
             "this is not the KEV catalogue: it has no `vulnerabilities`.", fix="Check the source's `kind`."

@@ -47,10 +47,10 @@ def read_mitre_xml(file: IO[bytes], origin: str, source: Source, max_bytes: int)
         if wrong:
             yield rejected(f"{origin}#{'end' if wrong == 'truncated' else number}", wrong, entry[:1024])
         else:
-            yield _record(entry, kind, f"{origin}#{number}", source.since)
+            yield _record(entry, kind, f"{origin}#{number}", source)
 
 
-def _record(entry: bytes, kind: Catalogue, place: str, since: str | None) -> Record:
+def _record(entry: bytes, kind: Catalogue, place: str, source: Source) -> Record:
     attributes = {key.decode(): value.decode("utf-8", "replace") for key, value in _attributes(entry)}
     number = attributes.get("ID", "")
     if not number.isdecimal():
@@ -59,9 +59,9 @@ def _record(entry: bytes, kind: Catalogue, place: str, since: str | None) -> Rec
     if attributes.get("Status", "").lower() in ("deprecated", "obsolete"):
         return rejected(key, "revoked", entry[:1024])
     date = max((found.decode() for found in CHANGED.findall(entry)), default=None)
-    if is_before(date, since):
+    if is_before(date, source.since):
         return rejected(key, "before-since")
-    return Record(key, entry, kind, date=date, licence=LICENCES[kind])
+    return Record(key, entry, kind, date=date, licence=source.licence or LICENCES[kind])
 
 
 def _attributes(entry: bytes) -> list[tuple[bytes, bytes]]:

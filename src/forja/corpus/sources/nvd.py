@@ -50,7 +50,7 @@ def read_nvd(file: IO[bytes], origin: str, source: Source, max_bytes: int) -> It
         if isinstance(entry, Fault):
             yield fault_record(entry, f"{origin}#{'end' if entry.reason == 'truncated' else number}")
         else:
-            yield _record(entry.get("cve"), f"{origin}#{number}", source.since)
+            yield _record(entry.get("cve"), f"{origin}#{number}", source)
     # An API page of a time in which nothing changed.
     if not number and not NONE.search(head):
         raise ForjaError(
@@ -58,7 +58,7 @@ def read_nvd(file: IO[bytes], origin: str, source: Source, max_bytes: int) -> It
         )
 
 
-def _record(entry: Any, place: str, since: str | None) -> Record:
+def _record(entry: Any, place: str, source: Source) -> Record:
     key = said(member(entry, "id"))
     if not isinstance(entry, dict) or not CVE_ID.fullmatch(key):
         return rejected(place, "not-a-cve")
@@ -66,9 +66,9 @@ def _record(entry: Any, place: str, since: str | None) -> Record:
     if said(entry.get("vulnStatus")).lower() == "rejected":
         return rejected(key, "revoked", raw[:1024])
     date = iso_date(entry.get("lastModified")) or iso_date(entry.get("published"))
-    if is_before(date, since):
+    if is_before(date, source.since):
         return rejected(key, "before-since")
-    return Record(key, raw, "nvd", date=date, licence=LICENCE)
+    return Record(key, raw, "nvd", date=date, licence=source.licence or LICENCE)
 
 
 def render_nvd(record: Record) -> Record:

@@ -108,7 +108,7 @@ def read_stix(file: IO[bytes], origin: str, source: Source, max_bytes: int) -> I
             raise ForjaError("this is not a STIX bundle: it has no `objects`.", fix="Check the source's `kind`.")
         spool.seek(0)
         for line in spool:
-            record = _record(known, line[:-1], source.since)
+            record = _record(known, line[:-1], source)
             if record is not None:
                 yield record
     yield from faults
@@ -176,7 +176,7 @@ def _learn_relation(known: _Knowledge, entry: dict[str, Any]) -> None:
     known.links[end].append((roles[1], begin, about))
 
 
-def _record(known: _Knowledge, raw: bytes, since: str | None) -> Record | None:
+def _record(known: _Knowledge, raw: bytes, source: Source) -> Record | None:
     entry = json.loads(raw.decode("utf-8", "surrogatepass"))
     key, kind = entry["id"], entry["type"]
     common = known.names[key][0]
@@ -189,10 +189,10 @@ def _record(known: _Knowledge, raw: bytes, since: str | None) -> Record | None:
     ):
         return None
     date = iso_date(entry.get("modified")) or iso_date(entry.get("created"))
-    if is_before(date, since):
+    if is_before(date, source.since):
         return rejected(common, "before-since")
     relations = json.dumps(_relations(known, entry), ensure_ascii=False)
-    return Record(common, raw, "stix", date=date, licence=_licence(entry), text=relations)
+    return Record(common, raw, "stix", date=date, licence=source.licence or _licence(entry), text=relations)
 
 
 def _licence(entry: dict[str, Any]) -> str | None:

@@ -38,7 +38,7 @@ def read_wikipedia(file: IO[bytes], origin: str, source: Source, max_bytes: int)
     pages = _Pages(file, max_bytes)
     site = read_site(pages.head(), origin)
     for number, (page, wrong) in enumerate(pages, 1):
-        yield _page_record(page, site) if wrong is None else rejected(f"{origin}#{number}", wrong, page)
+        yield _page_record(page, site, source) if wrong is None else rejected(f"{origin}#{number}", wrong, page)
 
 
 class Site:
@@ -140,7 +140,7 @@ class _Pages:
         return taken
 
 
-def _page_record(page: bytes, site: Site) -> Record:
+def _page_record(page: bytes, site: Site, source: Source) -> Record:
     try:
         fields = parse_page(page)
     except (expat.ExpatError, Hostile) as error:
@@ -164,7 +164,7 @@ def _page_record(page: bytes, site: Site) -> Record:
         "wikitext",
         date=fields.get("timestamp"),
         lang=site.lang,
-        licence=site.licence,
+        licence=source.licence or site.licence,
         meta=meta,
     )
 
