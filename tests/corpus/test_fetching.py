@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import random
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,11 +17,13 @@ import httpx2
 import pytest
 
 from corpus.misbehaving_server import Server, misbehaving_server
+from forja.corpus.signature import source_signature
 from forja.corpus.sources import transfer as transfers
 from forja.corpus.sources.fetching import cached_name, facts, fetch
 from forja.corpus.sources.paging import fetch_pages
 from forja.corpus.sources.transfer import Request, Unreachable, transfer
 from forja.errors import ForjaError
+from forja.recipe import CorpusSection
 
 CONTENT = random.Random(7).randbytes(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -595,6 +598,21 @@ def test_a_later_pull_asks_only_for_what_changed(
     much_later = later + timedelta(days=8)
     assert len(ids(fetch_pages(url, tmp_path, page=10, sleep=Clock(), now=lambda: much_later))) == 30
     assert "what came by then serves" in capsys.readouterr().err
+
+
+def test_a_pull_to_which_nothing_came_is_the_same_source(server: Server, tmp_path: Path) -> None:
+    url = server.add("/rest", answer=nvd(entries(25, FIRST)))
+    source = {"url": url, "kind": "nvd", "refresh_days": 0}
+    section = CorpusSection.model_validate({"sources": [source], "cache": str(tmp_path)})
+    before = source_signature(section, tmp_path)
+    assert len(before[0]["files"]) == 1
+    server.seen.clear()
+    assert source_signature(section, tmp_path) == before
+    assert len(server.seen) == 1
+    changed = {"id": "CVE-25", "lastModified": datetime.now(UTC).isoformat()}
+    server.pages["/rest"].answer = nvd([*entries(25, FIRST), changed])
+    time.sleep(0.01)  # the API counts in milliseconds
+    assert source_signature(section, tmp_path) != before
 
 
 def test_a_server_that_never_gives_the_rest_is_not_asked_for_ever(server: Server, tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ def fetch_pages(
     now: Callable[[], datetime] = _utc_now,
 ) -> list[Path]:
     """The page files of an API like NVD's 2.0, in order; where two hold the same record, the later page is newer.
+    A page without records is none of them: a pull to which nothing came is the same as before.
 
     since: only records changed on this date (ISO 8601) or later, asked for in windows of at most 120 days; without it
     the first pull takes everything. A complete pull is taken up again after `refresh_days`, with what changed since.
@@ -126,6 +127,7 @@ class _Pull:
             for window in self.windows
             if window["complete"] or not only_complete
             for entry in window["pages"]
+            if entry["count"]
         ]
 
     def _next_page(self, number: int, window: dict[str, Any]) -> int:
