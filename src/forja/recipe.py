@@ -115,6 +115,11 @@ class Source(Section):
     label_field: str | None = Field(
         None, description="The column or key that holds a label, kept in `meta` and screened for flips."
     )
+    members: list[str] = Field(
+        default_factory=list,
+        description="Zip and tar archives: only members whose path in the archive is like one of these, such as "
+        "`*.md` (`*` stands for slashes too); all where empty.",
+    )
     url_pattern: str | None = Field(None, description="Web records: only addresses that this regular expression finds.")
     languages: list[str] = Field(
         default_factory=list, description="Only documents in these languages (ISO 639-1); all where empty."

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import io
 import json
 import os
 import shutil
 import sys
+import tarfile
 import tempfile
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -76,6 +79,64 @@ def test_json_lines_are_read_packed_or_not(pack: object, tmp_path: Path) -> None
     records = read(tmp_path / "dump.jsonl")
     assert [(record.text, record.meta["id"]) for record in records] == [(f"Text number {n}.", n) for n in range(3)]
     assert [record.origin for record in records] == ["dump.jsonl#1", "dump.jsonl#2", "dump.jsonl#3"]
+
+
+GUIDE = {"top/a.md": b"# A", "top/a.png": b"\x89PNG", "top/docs/b.md": b"# B", "top/license.txt": b"words"}
+
+
+def zipped(members: dict[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return packed.getvalue()
+
+
+def tarred(members: dict[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize(("name", "pack"), [("guide.zip", zipped), ("guide.tar.gz", tarred)])
+@pytest.mark.parametrize(
+    ("members", "taken"),
+    [
+        ([], ["top/a.md", "top/a.png", "top/docs/b.md", "top/license.txt"]),
+        (["*.md"], ["top/a.md", "top/docs/b.md"]),
+        (["*/docs/*.md", "*.txt"], ["top/docs/b.md", "top/license.txt"]),
+    ],
+)
+def test_of_an_archive_only_the_members_asked_for_are_read(
+    name: str, pack: Callable[[dict[str, bytes]], bytes], members: list[str], taken: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(pack(GUIDE))
+    records = read(tmp_path / name, kind="markdown", members=members)
+    assert [record.origin for record in records] == [f"{name}/{member}" for member in taken]
+
+
+def test_members_not_asked_for_are_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "guide.zip").write_bytes(zipped({**GUIDE, "inner.zip": zipped({"c.md": b"# C", "c.png": b""})}))
+    opened: list[str] = []
+    before = zipfile.ZipFile.open
+
+    def opening(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> object:
+        opened.append(info.filename)
+        return before(archive, info)
+
+    monkeypatch.setattr(zipfile.ZipFile, "open", opening)
+    assert len(read(tmp_path / "guide.zip", members=["*.md"])) == 3
+    assert sorted(opened) == ["c.md", "inner.zip", "top/a.md", "top/docs/b.md"]
+
+
+def test_an_archive_without_the_members_asked_for_says_so(tmp_path: Path) -> None:
+    (tmp_path / "guide.zip").write_bytes(zipped(GUIDE))
+    with pytest.raises(ForjaError, match=r"like \*\.rst"):
+        read(tmp_path / "guide.zip", members=["*.rst"])
 
 
 @pytest.mark.parametrize("kind", ["cve-list", "nvd", "kev", "stix", "cwe", "cwe-lines", "capec", "wikipedia"])

@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import IO, Literal, cast, get_args
 
@@ -167,8 +168,14 @@ def read_stream(raw: IO[bytes], origin: str, source: Source, max_bytes: int) -> 
 
 
 def _read_archive(raw: IO[bytes], origin: str, source: Source, max_bytes: int) -> Iterator[Record]:
+    found = not source.members
     for name, member in archive_members(raw, MOST_MEMBER_BYTES, PurePosixPath(origin).name):
         place = f"{origin}/{name}"
+        # Damage may have befallen what was asked for.
+        if source.members and member not in ("damaged", "truncated"):
+            if not any(fnmatchcase(name, pattern) for pattern in source.members):
+                continue
+            found = True
         if isinstance(member, str):
             yield rejected(place, member)
             continue
@@ -176,6 +183,8 @@ def _read_archive(raw: IO[bytes], origin: str, source: Source, max_bytes: int) -
             yield from read_stream(member, place, source, max_bytes)
         except ForjaError as error:
             yield rejected(place, "unreadable", error=f"{place}: {error.what}")
+    if not found:
+        yield rejected(origin, "no-members", error=f"No member is named like {' or '.join(source.members)}.")
 
 
 def _is_web_archive(name: str, packed_head: bytes, source: Source) -> bool:
