@@ -138,6 +138,7 @@ FLAGS = {
     "unicode-bidi": "Bidirectional overrides",
     "unicode-invisible": "Invisible characters",
     "unicode-homoglyphs": "Look-alike letters",
+    "unicode-homoglyphs-few": "Look-alike letters, few in a long text",
     "instructions": "Instructions aimed at models",
     "instructions-discussed": "Instructions aimed at models, as a subject",
     "trigger-payload": "Rare trigger before the same continuation",

@@ -50,3 +50,22 @@ def test_tags_say_what_they_hide() -> None:
 
 def test_a_flag_shows_invisible_characters_as_escapes() -> None:
     assert "\\u200b" in inspect_unicode("wo\u200brd")[0].evidence["shown"]
+
+
+SENTENCE = "He walked along the river until the lights of the town were behind him, and thought of nothing at all. "
+LONG = SENTENCE * 3000
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        (f"{LONG}Log in at p\u0430yp\u0430l today. {LONG}", "unicode-homoglyphs-few"),
+        ("sc\u0430nned ".join([LONG] * 3), "unicode-homoglyphs-few"),
+        (f"{LONG}Log in at p\u0430yp\u0430l, y\u043eur b\u0430nk, today. {LONG}", "unicode-homoglyphs"),
+        (f"{SENTENCE * 20}Log in at p\u0430yp\u0430l today.", "unicode-homoglyphs"),
+    ],
+    ids=["one in a book", "a few, far apart, in a book", "a phrase of them in a book", "one in a page"],
+)
+def test_look_alike_words_are_held_against_a_text_where_they_are_dense(text: str, kind: str) -> None:
+    assert kinds(text) == [kind]
+    assert inspect_unicode(text)[0].quarantines is (kind == "unicode-homoglyphs")

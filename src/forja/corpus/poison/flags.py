@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-REPORT_ONLY = frozenset({"instructions-discussed"})
+REPORT_ONLY = frozenset({"instructions-discussed", "unicode-homoglyphs-few"})
 """Kinds that say something about a document but are no reason to leave it out."""
 SHOWN = 160
 """Characters of a text that evidence quotes at most."""

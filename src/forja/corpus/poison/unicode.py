@@ -37,10 +37,14 @@ CONFUSABLE = dict(
 """Cyrillic and Greek letters that look like Latin ones (UTS #39, confusables.txt, the single letters)."""
 GREEK_SIGNS = frozenset("αβγδεζηθικλμνξπρστυφχψωΔΣΩΠΛΓΦΨΘΞ")
 SHORTEST_MIXED = 4
+SEVERAL, STRETCH = 3, 10_000
+"""So many look-alike words within so many characters are a disguise. One in a longer text comes of a scan or of the
+wrong keyboard, and would cost a whole book; in a shorter text one is enough, as a phish needs no more."""
 
 
 def inspect_unicode(text: str) -> list[Flag]:
-    """Flags of one text: unicode-tags, unicode-selectors, unicode-bidi, unicode-invisible, unicode-homoglyphs."""
+    """Flags of one text: unicode-tags, unicode-selectors, unicode-bidi, unicode-invisible, unicode-homoglyphs
+    (-few)."""
     if text.isascii():
         return []
     found = []
@@ -100,8 +104,10 @@ def _invisible(text: str) -> Flag | None:
 
 
 def _homoglyphs(text: str) -> Flag | None:
-    """Latin words in which letters of another script stand in for their likes."""
+    """Latin words in which letters of another script stand in for their likes: `unicode-homoglyphs`, or
+    `unicode-homoglyphs-few` where they are too few for so long a text."""
     words: dict[str, int] = {}
+    places: list[int] = []
     last = -1
     for match in MIXED.finditer(text):
         if match.start() < last:
@@ -110,11 +116,16 @@ def _homoglyphs(text: str) -> Flag | None:
         word = text[start:last]
         if _disguised(word):
             words.setdefault(word, start)
+            places.append(start)
     if not words:
         return None
     word, at = next(iter(words.items()))
     plain = "".join(CONFUSABLE.get(sign, sign) for sign in word)
-    return Flag("unicode-homoglyphs", {"count": len(words), "at": at, "word": word[:80], "reads": plain[:80]})
+    dense = len(text) <= STRETCH or any(
+        later - earlier <= STRETCH for earlier, later in zip(places, places[SEVERAL - 1 :], strict=False)
+    )
+    kind = "unicode-homoglyphs" if dense else "unicode-homoglyphs-few"
+    return Flag(kind, {"count": len(words), "at": at, "word": word[:80], "reads": plain[:80]})
 
 
 def _word_around(text: str, at: int) -> tuple[int, int]:
