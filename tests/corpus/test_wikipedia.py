@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import bz2
 import io
-import time
 from collections import Counter
 from html import escape
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from corpus.growth import assert_in_proportion
 from forja.corpus.sources.record import Record
 from forja.corpus.sources.wikipedia import read_wikipedia
 from forja.corpus.sources.wikitext import render_wikitext, wikitext_to_text
@@ -266,15 +266,7 @@ def test_a_redirect_of_templates_alone_is_empty() -> None:
     ],
 )
 def test_unbalanced_markup_costs_no_more_than_its_length(piece: str) -> None:
-    def seconds(size: int) -> float:
-        text = piece * (size // len(piece))
-        start = time.process_time()
-        wikitext_to_text(text)
-        return time.process_time() - start
-
-    # Sixteen times the length may cost some sixteen times the time, more where memory is new; its square 256 times.
-    short, long = (min(seconds(size) for _ in range(3)) for size in (50_000, 800_000))
-    assert long < 200 * max(short, 0.01)
+    assert_in_proportion(lambda size: wikitext_to_text(piece * (size // len(piece))), 50_000)
 
 
 def test_deep_nesting_ends() -> None:
