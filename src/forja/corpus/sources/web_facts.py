@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 HEAD = 1 << 16
 """Bytes of a page in which its <meta> elements are looked for."""
+LONGEST_TAG = 1000
+"""Bytes before and behind its rel="license" in which a link's tag must begin and end."""
 CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:+-]{1,40})", re.IGNORECASE)
 META_TAG = re.compile(rb"<meta\s[^<>]{1,400}>", re.IGNORECASE)
 ROBOTS_NAME = re.compile(rb"name\s*=\s*[\"']?(?:robots|googlebot|ccbot)\b", re.IGNORECASE)
@@ -79,8 +81,9 @@ def licence(page: bytes) -> tuple[str | None, str | None]:
     links to, which may be that of one picture), each as an SPDX id where it is one, or else as its address."""
     own = linked = None
     for found in REL_LICENCE.finditer(page) if b"icense" in page else ():
-        begin, end = page.rfind(b"<", max(0, found.start() - 1000), found.start()), page.find(b">", found.end())
-        href = HREF.search(page, begin, min(end, found.end() + 1000)) if begin >= 0 and end >= 0 else None
+        begin = page.rfind(b"<", max(0, found.start() - LONGEST_TAG), found.start())
+        end = page.find(b">", found.end(), found.end() + LONGEST_TAG)
+        href = HREF.search(page, begin, end) if begin >= 0 and end >= 0 else None
         if href:
             own = _spdx(href.group(1).decode("utf-8", "replace"))
             break
