@@ -97,6 +97,15 @@ def test_a_switch_in_the_recipe_turns_a_screen_off() -> None:
     assert inspect_text(text, ScreenSection(action="none")) == []
 
 
+@pytest.mark.parametrize(
+    "before", ["", "Die Brücke über den Fluß. ", "町は川のほとりにある。 ", "x" * 300 + " \ud800 "]
+)
+def test_an_encoded_command_is_found_where_it_stands_whatever_script_is_before_it(before: str) -> None:
+    piece = base64.b64encode(COMMAND.encode()).decode()
+    [flag] = inspect_instructions(f"{before}{piece} {HOST}")
+    assert flag.evidence["at"] == len(before)
+
+
 @given(st.text())
 def test_any_text_is_inspected_the_same_way_twice_and_its_flags_are_json(text: str) -> None:
     flags = inspect_text(text, ScreenSection())

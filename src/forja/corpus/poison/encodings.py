@@ -9,11 +9,15 @@ from __future__ import annotations
 import base64
 import codecs
 import html
+import itertools
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 from urllib.parse import unquote
+
+import numpy as np
+import numpy.typing as npt
 
 LONGEST = 8192
 """Characters of one encoded piece that are read."""
@@ -27,11 +31,16 @@ ESCAPES = re.compile(r"(?:\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4})\s?){6,}")
 BINARY = re.compile(r"(?:[01]{8}[ ,]?){8,}")
 SPACED = re.compile(r"(?<![^\W_])(?:[^\W_][ .\-_*·|/]{1,3}){9,}[^\W_](?![^\W_])")
 STYLED = re.compile("[\u24b6-\u24e9\uff21-\uff3a\uff41-\uff5a\U0001d400-\U0001d7ff\U0001f130-\U0001f189]{2,}")
-SHAPES = bytes(ord("a" if sign > 127 or chr(sign).isalnum() or chr(sign) in "+/" else " ") for sign in range(256))
-"""Bytes to "a" or a blank: whether anything may be encoded shows in the lengths of runs alone."""
-LONG_RUN = 20
+ASCII = bytes(range(128))
+SOLID = np.array([sign > 127 or chr(sign).isalnum() or chr(sign) in "+/" for sign in range(256)])
+"""Whether anything may be encoded shows in the lengths of runs of such bytes alone."""
+SOLID_ASCII = SOLID & (np.arange(256) < 128)
+LONG_RUN, LONGER = 20, 255
 PAIRS, OCTETS, SINGLES = bytes([2] * 8), bytes([8] * 4), bytes([1] * 6)
 """Lengths of runs in a row, as hexadecimal, binary and spaced-out letters have them."""
+URL_PART = re.compile(r"%[0-9a-fA-F]{2}(?:[\w.+~-]{0,64}%[0-9a-fA-F]{2}){2}")
+"""In all that URL matches, and quickly not found."""
+STYLED_SIGN = re.compile(STYLED.pattern.removesuffix("{2,}"))
 LEET = str.maketrans("013457@$!", "oieastasi")
 LEET_WORD = re.compile(r"(?=[\w@$!]*[a-zA-Z])(?=[\w@$!]*[013457@$!])[\w@$!]{2,}")
 SMALL_CAPITALS = str.maketrans("ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢ", "abcdefghijklmnoprstuvwyz")
@@ -48,25 +57,32 @@ class Decoded(NamedTuple):
 
 def decode_pieces(text: str) -> Iterator[Decoded]:
     """Pieces of a text that decode to letters, each kind at most MOST_PIECES times."""
-    runs = text.encode("utf-8", "replace").translate(SHAPES).split()
-    longest = len(max(runs, key=len, default=b""))
-    lengths = bytes(map(len, runs)) if longest < 256 else bytes([min(len(run), 255) for run in runs])
-    if longest >= LONG_RUN:
-        yield from _each("base64 or hex", BASE64, text, _from_run)
-    if PAIRS in lengths:
-        yield from _each("hex", HEX, text, _from_hex)
-    if OCTETS in lengths:
-        yield from _each("binary", BINARY, text, _from_binary)
-    if SINGLES in lengths:
-        yield from _each("spaced", SPACED, text, _joined)
-    if "%" in text:
-        yield from _each("url", URL, text, unquote)
+    raw = text.encode("utf-8", "replace")
+    _, lengths = _runs(raw, SOLID)
+    if int(lengths.max(initial=0)) >= LONG_RUN:
+        yield from _each("base64 or hex", _long_runs(text, raw), _from_run)
+    runs = lengths.tobytes()
+    if PAIRS in runs:
+        yield from _each("hex", HEX.finditer(text), _from_hex)
+    if OCTETS in runs:
+        yield from _each("binary", BINARY.finditer(text), _from_binary)
+    if SINGLES in runs:
+        yield from _each("spaced", SPACED.finditer(text), _joined)
+    if "%" in text and URL_PART.search(text):
+        yield from _each("url", URL.finditer(text), unquote)
     if "&#" in text:
-        yield from _each("html-entities", ENTITIES, text, lambda piece: html.unescape(piece.replace("; ", ";")))
+        yield from _each(
+            "html-entities", ENTITIES.finditer(text), lambda piece: html.unescape(piece.replace("; ", ";"))
+        )
     if "\\x" in text or "\\u" in text:
-        yield from _each("escapes", ESCAPES, text, _from_escapes)
-    if not text.isascii() and STYLED.search(text):
+        yield from _each("escapes", ESCAPES.finditer(text), _from_escapes)
+    if not text.isascii() and STYLED_SIGN.search(foreign(text)) and STYLED.search(text):
         yield from _styled(text)
+
+
+def foreign(text: str) -> str:
+    """The characters of a text that are not ASCII, in a row: what is none of them is not searched for."""
+    return text.encode("utf-8", "replace").translate(None, ASCII).decode()
 
 
 def rot13(text: str) -> str:
@@ -83,13 +99,32 @@ def unstyled(text: str) -> str:
     return unicodedata.normalize("NFKC", text).translate(SMALL_CAPITALS)
 
 
-def _each(encoding: str, pattern: re.Pattern[str], text: str, decode: Callable[[str], str | None]) -> Iterator[Decoded]:
-    for number, match in enumerate(pattern.finditer(text)):
-        if number >= MOST_PIECES:
-            return
+def _each(encoding: str, matches: Iterator[re.Match[str]], decode: Callable[[str], str | None]) -> Iterator[Decoded]:
+    for match in itertools.islice(matches, MOST_PIECES):
         plain = decode(match[0][:LONGEST])
         if plain and _readable(plain):
             yield Decoded(encoding, match.start(), match.end(), plain)
+
+
+def _runs(raw: bytes, solid: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+    """Where runs of solid bytes start, and how long they are, LONGER at most."""
+    held = np.zeros(len(raw) + 2, bool)
+    held[1:-1] = solid[np.frombuffer(raw, np.uint8)]
+    edges = np.flatnonzero(held[1:] != held[:-1])
+    starts = edges[::2]
+    return starts, np.minimum(edges[1::2] - starts, LONGER).astype(np.uint8)
+
+
+def _long_runs(text: str, raw: bytes) -> Iterator[re.Match[str]]:
+    """Matches of BASE64, which are long runs of the text's UTF-8."""
+    starts, lengths = _runs(raw, SOLID_ASCII)
+    before = place = 0
+    for start in starts[lengths >= LONG_RUN].tolist():
+        place += start - before if len(raw) == len(text) else len(raw[before:start].decode())
+        before = start
+        match = BASE64.match(text, place)
+        if match is not None:
+            yield match
 
 
 def _readable(text: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from forja.corpus.poison.encodings import foreign
 from forja.corpus.poison.flags import Flag, excerpt
 
 ODD = re.compile(
@@ -25,6 +26,7 @@ SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{2,}")
 REORDERING = re.compile("[\u202b\u202d\u202e\u2067]")
 BLACK_FLAG = "\U0001f3f4"
 RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff\U00010800-\U00010fff\U0001e800-\U0001efff]")
+OTHER_SCRIPT = re.compile("[\u0370-\u03ff\u0400-\u04ff]")
 MIXED = re.compile("[A-Za-z][\u0370-\u03ff\u0400-\u04ff]|[\u0370-\u03ff\u0400-\u04ff][A-Za-z]")
 WORD = re.compile(r"[^\W\d_]+")
 CONFUSABLE = dict(
@@ -47,10 +49,12 @@ def inspect_unicode(text: str) -> list[Flag]:
     (-few)."""
     if text.isascii():
         return []
+    signs = foreign(text)
     found = []
-    if ODD.search(text):
+    if ODD.search(signs):
         found = [_tags(text), _selectors(text), _bidirectional(text), _invisible(text)]
-    found.append(_homoglyphs(text))
+    if OTHER_SCRIPT.search(signs):
+        found.append(_homoglyphs(text))
     return [flag for flag in found if flag is not None]
 
 
