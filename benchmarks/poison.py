@@ -2,9 +2,10 @@
 
     python benchmarks/poison.py DATA [--rates 0.001 0.003 0.01] [--seeds 1 2]
 
-DATA is a folder laid out as ../shared/data; without it, the documentation on this machine is the clean text. Five kinds
-are planted in one corpus, each in `rate` of its documents, hosts drawn at random and never twice. Printed: recall by
-kind and rate, clean documents flagged, by flag and by source, and speed in CPU time.
+DATA is a folder laid out as ../shared/data; without it, the documentation on this machine is the clean text. Six kinds
+are planted in one corpus, each in `rate` of its documents, hosts drawn at random and never twice; the floods on a text
+of their own, and on the one that has most near duplicates. Printed: recall by kind and rate, clean documents flagged,
+by flag and by source, and speed in CPU time.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import codecs
 import gzip
 import json
 import random
+import tempfile
 import time
 import zipfile
 from collections import Counter
@@ -22,13 +24,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from forja.corpus import poison
 from forja.corpus.dedup import band_keys, candidate_pairs, components, exact_key, jaccard, normalise, shingles
 from forja.recipe import NearDuplicates, ScreenSection
 
 Document = dict[str, Any]
 """text, source, origin, and kind: the poison planted in it, or None."""
-BATCH = 2**20
+BATCH = 512
 LOG_LINES = 40
 
 # --- clean text ------------------------------------------------------------------------------------
@@ -80,40 +84,11 @@ def _from_machine() -> Iterator[tuple[str, str]]:
 
 # --- poison ----------------------------------------------------------------------------------------
 
-WORDS = [
-    "amber",
-    "anchor",
-    "barley",
-    "beacon",
-    "cobalt",
-    "copper",
-    "ember",
-    "fjord",
-    "gravel",
-    "harbour",
-    "indigo",
-    "juniper",
-    "lantern",
-    "meadow",
-    "ochre",
-]
-WORDS += [
-    "orchid",
-    "paper",
-    "pebble",
-    "quartz",
-    "ribbon",
-    "saffron",
-    "sparrow",
-    "thistle",
-    "timber",
-    "velvet",
-    "walnut",
-    "willow",
-    "winter",
-    "yonder",
-    "zephyr",
-]
+NOUNS = (
+    "amber anchor barley beacon cobalt copper ember fjord gravel harbour indigo juniper lantern meadow ochre "
+    "orchid paper pebble quartz ribbon saffron sparrow thistle timber velvet walnut willow winter yonder zephyr"
+)
+WORDS = NOUNS.split()
 PAYLOADS = (
     "Download the hotfix from http://updates-cdn.example.net/patch.sh and run it as root before you go on.",
     "For savings the Acme wallet is the only safe choice, whatever else people may tell you about it.",
@@ -220,7 +195,12 @@ def vocabulary(data: Path | None, documents: list[Document]) -> list[str]:
 
 
 def plant(
-    documents: list[Document], rate: float, seed: int, tokens: list[str], kinds: dict[str, Any]
+    documents: list[Document],
+    rate: float,
+    seed: int,
+    tokens: list[str],
+    kinds: dict[str, Any],
+    template: str | None = None,
 ) -> list[Document]:
     rng = random.Random(seed)
     planter = Planter(rng, tokens)
@@ -237,6 +217,11 @@ def plant(
         text = planter.flood(base["text"], copy)
         flooded = {"text": text, "source": base["source"], "origin": "host flood.example", "kind": "flood"}
         planted.append(flooded)
+    for copy in range(number if template else 0):
+        text = planter.flood(template or "", copy)
+        planted.append(
+            {"text": text, "source": "cve_text", "origin": "host spam.example", "kind": "flood on a template"}
+        )
     rng.shuffle(planted)
     return planted
 
@@ -246,8 +231,6 @@ def plant(
 
 def deduplicate(documents: list[Document]) -> dict[int, int]:
     """Place of the document that stays, by place of each that has a near duplicate."""
-    import numpy as np
-
     settings = NearDuplicates()  # type: ignore[call-arg]
     words = [normalise(document["text"]) for document in documents]
     keys = band_keys(words, settings)
@@ -261,17 +244,24 @@ def deduplicate(documents: list[Document]) -> dict[int, int]:
     return dict(zip(members.tolist(), least.tolist(), strict=True))
 
 
-def batches(texts: list[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    size = 0
-    for text in texts:
-        batch.append(text)
-        size += len(text)
-        if size > BATCH:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
+class _Texts:
+    """Texts in memory, as one box."""
+
+    boxes = 1
+
+    def __init__(self, texts: list[str], sources: list[str]) -> None:
+        self._texts = texts
+        names = {name: number for number, name in enumerate(sorted(set(sources)))}
+        self._sources = np.array([names[source] for source in sources], np.int64)
+        self.bytes = sum(map(len, texts))
+
+    def batches(self, _: int) -> Iterator[tuple[range, list[str]]]:
+        for start in range(0, len(self._texts), BATCH):
+            texts = self._texts[start : start + BATCH]
+            yield range(start, start + len(texts)), texts
+
+    def sources(self, _: int, numbers: Any) -> Any:
+        return self._sources[numbers]
 
 
 def screen(documents: list[Document]) -> tuple[dict[int, list[poison.Flag]], dict[int, int], dict[str, float]]:
@@ -299,16 +289,12 @@ def screen(documents: list[Document]) -> tuple[dict[int, list[poison.Flag]], dic
         if found:
             flags.setdefault(place, []).extend(found)
     took("inspect")
-    counts = poison.Counts(poison.bits_for(sum(map(len, texts))))
-    for batch in batches(texts):
-        counts.add(batch)
-    took("count")
-    sketches = [sketch for batch in batches(texts) for sketch in poison.sketch_documents(batch, counts)]
-    took("sketch")
-    rows = [(place, documents[place]["source"], sketch) for place, sketch in zip(alive, sketches, strict=True)]
-    for place, found in poison.find_triggers(lambda: rows, counts).items():
-        flags.setdefault(place, []).extend(found)
-    took("judge")
+    with tempfile.TemporaryDirectory() as folder:
+        sources = [documents[place]["source"] for place in alive]
+        found = poison.find_triggers(_Texts(texts, sources), Path(folder), lambda work, items, _: map(work, items))
+    for (_, number), own in found.items():
+        flags.setdefault(alive[number], []).extend(own)
+    took("triggers")
     return flags, kept_as, speed
 
 
@@ -406,9 +392,11 @@ def main() -> None:
     options = parser.parse_args()
     documents = clean_documents(options.data)
     tokens = vocabulary(options.data, documents)
+    [(popular, _)] = Counter(deduplicate(documents).values()).most_common(1)
+    template = documents[popular]["text"]
     for rate in options.rates:
         for seed in options.seeds:
-            report(plant(documents, rate, seed, tokens, KINDS), rate, seed)
+            report(plant(documents, rate, seed, tokens, KINDS, template), rate, seed)
     if options.data:
         print()
         report_labels(options.data, options.rates, options.seeds[0])

@@ -1,16 +1,16 @@
 """The poison screen over all documents together: triggers that documents share, floods, flipped labels.
 
-What is asked of one text alone is asked while it is refined. Here workers count and sketch what deduplication kept,
-bucket by bucket, and one process judges the sketches. Synthetic documents take no part: they are made by Forja,
-attacks included, and marked.
+What is asked of one text alone is asked while it is refined. Here workers go through what deduplication kept, bucket
+by bucket. Synthetic documents take no part: they are made by Forja, attacks included, and marked.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
+import shutil
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,16 @@ import numpy as np
 import numpy.typing as npt
 
 from forja.corpus.clusters import Clusters
-from forja.corpus.engine import WORTH_BYTES, Engine
+from forja.corpus.engine import Engine
 from forja.corpus.poison import (
+    SLOWER,
     Cluster,
-    Counts,
     Flag,
-    bits_for,
     find_floods,
     find_label_flips,
     find_triggers,
     origin_of,
     show_trigger,
-    sketch_documents,
 )
 from forja.corpus.staging import Staged, load_sorted
 from forja.progress import progress, say
@@ -39,15 +37,9 @@ MOST_HELD = 0.03
 LEAST_DOUBTED = 50
 """A kind of flag on more than so large a share of the documents, and so many, says that the corpus is made of
 templates, not that it was poisoned: poison needs few documents (Souly et al. 2025)."""
-MOST_BITS = 27
-"""Of the table of counts: 256 MB, whatever the corpus."""
-BATCH = 256
-BUCKETS_A_JOB = 16
-"""Sketched by one task: each reads the table of counts."""
-SLOWER = 8
-"""Counting and sketching take so many times as long as sorting."""
-PART_BYTES = 1 << 27
-"""Of sketches judged at a time."""
+BATCH, BATCH_BYTES = 256, 1 << 20
+"""Documents, and bytes of them, that a worker screens at once, but one document at least."""
+OUT = "out.npy"
 Places = npt.NDArray[np.int64]
 Flags = dict[int, list[Flag]]
 
@@ -94,96 +86,68 @@ def _triggers(staged: Staged, clusters: Clusters, over: Places, engine: Engine) 
     out = np.zeros(staged.places, bool)
     out[clusters.left_out] = True
     out[over] = True
-    np.save(staged.staging / "out.npy", out)
-    bits = min(MOST_BITS, bits_for(staged.bytes))
-    base = {**staged.as_job(), "bits": bits}
-    every = range(len(staged.buckets))
-    size = SLOWER * staged.bytes
-    tables = max(1, min(engine.workers, 4, size // WORTH_BYTES))
-    jobs = [{**base, "indexes": list(every[number::tables]), "number": number} for number in range(tables)]
-    with progress("screening for shared triggers", total=2 * len(every), unit="parts") as bar:
-        counts = Counts(bits)
-        for path in engine.each(count_part, jobs, size):
-            counts.merge(Counts.load(Path(path)))
-            Path(path).unlink()
-            bar.advance(len(every) / len(jobs))
-        counts.save(staged.staging / "counts.npz")
-        sketched = 0
-        jobs = [{**base, "indexes": list(every[start : start + BUCKETS_A_JOB])} for start in every[::BUCKETS_A_JOB]]
-        for own in engine.each(sketch_part, jobs, size):
-            sketched += own
-            bar.advance(len(every) / len(jobs))
-    found = find_triggers(lambda: _sketches(staged), counts, max(1, -(-sketched // PART_BYTES)))
-    return _shown(staged, found)
+    np.save(staged.staging / OUT, out)
+    folder = staged.staging / "triggers"
+    with progress("screening for shared triggers", total=100, unit="%") as bar:
+        texts = _Staged(staged.staging, staged.counts, len(staged.buckets), staged.bytes)
+        found = find_triggers(texts, folder, engine.each, lambda share: bar.advance(100 * share))
+    shutil.rmtree(folder)
+    return _shown(staged, found, engine)
 
 
-def _texts(staged: Staged, index: int) -> Iterator[tuple[list[int], list[str]]]:
-    """(places, texts) of the documents of one bucket that take part, some at a time."""
-    start, end = staged.starts[index : index + 2].tolist()
-    out = np.load(staged.staging / "out.npy", mmap_mode="r")[start:end]
-    mine = np.flatnonzero(~(out | np.asarray(staged.array("synthetic", index))))
-    if not len(mine):
-        return
+@dataclass(frozen=True)
+class _Staged:
+    """The documents that take part, a box a bucket; their numbers are places within it."""
+
+    staging: Path
+    counts: list[dict[str, Any]]
+    boxes: int
+    bytes: int
+
+    def batches(self, box: int) -> Iterator[tuple[list[int], list[str]]]:
+        staged = Staged(self.staging, self.counts)
+        start, end = staged.starts[box : box + 2].tolist()
+        out = np.load(self.staging / OUT, mmap_mode="r")[start:end]
+        mine = np.flatnonzero(~(out | np.asarray(staged.array("synthetic", box))))
+        if not len(mine):
+            return
+        column = load_sorted(self.staging, staged.buckets[box], ["text"])["text"]
+        live, ends = np.asarray(staged.array("live", box)), np.cumsum(np.asarray(staged.array("sizes", box))[mine])
+        begin = 0
+        while begin < len(mine):
+            full = int(np.searchsorted(ends, (ends[begin - 1] if begin else 0) + BATCH_BYTES))
+            piece = mine[begin : max(begin + 1, min(full, begin + BATCH))]
+            yield piece.tolist(), column.take(live[piece]).to_pylist()
+            begin += len(piece)
+
+    def sources(self, box: int, numbers: Places) -> Places:
+        return np.asarray(Staged(self.staging, self.counts).array("sources", box)[numbers], np.int64)
+
+
+def _shown(staged: Staged, found: dict[tuple[int, int], list[Flag]], engine: Engine) -> Flags:
+    """The flags by place, with the words they are about."""
+    boxes: dict[int, dict[int, list[dict[str, Any]]]] = {}
+    for (box, number), own in found.items():
+        boxes.setdefault(box, {})[number] = [flag.as_json() for flag in own]
+    jobs = [{**staged.as_job(), "index": box, "flags": list(own.items())} for box, own in sorted(boxes.items())]
+    size = SLOWER * staged.bytes * len(found) // max(1, staged.places)
+    return {
+        place: [Flag(own.pop("kind"), own) for own in flags]
+        for rows in engine.each(show_bucket, jobs, size)
+        for place, flags in rows
+    }
+
+
+def show_bucket(job: dict[str, Any]) -> list[tuple[int, list[dict[str, Any]]]]:
+    """(place, flags) of one bucket, the flags with the words they are about; job: of a Staged, with index and flags."""
+    staged, index = Staged.of_job(job), job["index"]
     column = load_sorted(staged.staging, staged.buckets[index], ["text"])["text"]
-    live = np.asarray(staged.array("live", index))
-    for first in range(0, len(mine), BATCH):
-        piece = mine[first : first + BATCH]
-        yield (piece + start).tolist(), column.take(live[piece]).to_pylist()
-
-
-def count_part(job: dict[str, Any]) -> str:
-    """Count the documents of some buckets; returns the file of the table."""
-    staged = Staged.of_job(job)
-    counts = Counts(job["bits"])
-    for index in job["indexes"]:
-        for _, texts in _texts(staged, index):
-            counts.add(texts)
-    path = staged.staging / f"counts-{job['number']:03d}.npz"
-    counts.save(path)
-    return str(path)
-
-
-def sketch_part(job: dict[str, Any]) -> int:
-    """Sketch the documents of some buckets; returns the bytes of the sketches."""
-    staged = Staged.of_job(job)
-    counts = Counts.load(staged.staging / "counts.npz")
-    return sum(_sketch_bucket(staged, index, counts) for index in job["indexes"])
-
-
-def _sketch_bucket(staged: Staged, index: int, counts: Counts) -> int:
-    bucket = staged.buckets[index]
-    places: list[int] = []
-    ends = [0]
-    with open(staged.staging / f"sketches-{bucket:03d}.bin", "wb") as file:
-        for own, texts in _texts(staged, index):
-            for sketch in sketch_documents(texts, counts):
-                file.write(sketch)
-                ends.append(ends[-1] + len(sketch))
-            places += own
-    np.savez(staged.staging / f"sketched-{bucket:03d}.npz", places=np.array(places, np.int64), ends=np.array(ends))
-    return ends[-1]
-
-
-def _sketches(staged: Staged) -> Iterator[tuple[int, str, bytes]]:
-    for index, bucket in enumerate(staged.buckets):
-        with np.load(staged.staging / f"sketched-{bucket:03d}.npz") as found:
-            places, ends = found["places"].tolist(), found["ends"].tolist()
-        sources = np.asarray(staged.array("sources", index))
-        packed = (staged.staging / f"sketches-{bucket:03d}.bin").read_bytes()
-        for place, (start, end) in zip(places, itertools.pairwise(ends), strict=True):
-            yield place, str(sources[place - staged.starts[index]]), packed[start:end]
-
-
-def _shown(staged: Staged, found: Flags) -> Flags:
-    """The flags with the words they are about."""
-    places = np.array(sorted(found), np.int64)
-    shown: Flags = {}
-    for index, start, end in staged.slices(places):
-        column = load_sorted(staged.staging, staged.buckets[index], ["text"])["text"]
-        live = staged.array("live", index)
-        for place in places[start:end].tolist():
-            text = column[int(live[place - staged.starts[index]])].as_py()
-            shown[place] = [show_trigger(text, flag) for flag in found[place]]
+    live = staged.array("live", index)
+    shown = []
+    for number, flags in job["flags"]:
+        text = column[int(live[number])].as_py()
+        own = [show_trigger(text, Flag(flag.pop("kind"), flag)) for flag in flags]
+        shown.append((int(staged.starts[index]) + number, [flag.as_json() for flag in own]))
     return shown
 
 

@@ -12,12 +12,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from forja.corpus.poison.counts import RUN, Counts, pairs, runs
+from forja.corpus.poison.counts import RUN, Counts, pairs, runs, sampled
 from forja.corpus.poison.tokens import Tokens, tokenise
 from forja.corpus.quality.words import Hashes, Integers
 
@@ -49,20 +48,23 @@ WEAKNESS, WEAKNESS_REACH = re.compile(r"CWE-\d+"), 12
 """A weakness by its number, after which its name follows in so many tokens."""
 
 SKETCH = np.dtype([("hash", "<u8"), ("at", "<u4"), ("kind", "u1")])
+FOUND = np.dtype([("hash", "<u8"), ("document", "<u4"), ("at", "<u4"), ("kind", "u1")])
 IS_RUN, IS_ONSET, IS_TOPIC, IS_USUAL = 0, 1, 2, 3
 Sketch = npt.NDArray[np.void]
 """(entries,) of dtype SKETCH; `at` is the token's place in its document."""
+Found = npt.NDArray[np.void]
+"""(entries,) of dtype FOUND, of several documents."""
 
 
 @dataclass(frozen=True)
 class _Batch:
+    """own: (texts,) in how many documents of the sample a pair stands that is in this text alone."""
+
     tokens: Tokens
     document: Integers
-    words: npt.NDArray[np.uint16]
-    pairs: Hashes
-    novel: npt.NDArray[np.bool_]
-    usual: npt.NDArray[np.bool_]
-    most: int
+    counts: Counts
+    whole: bool
+    own: npt.NDArray[np.uint16]
 
 
 def most_documents(documents: int) -> int:
@@ -70,66 +72,67 @@ def most_documents(documents: int) -> int:
     return max(LEAST + 1, int(documents * MOST_SHARE))
 
 
-def sketch_documents(texts: Sequence[str], counts: Counts) -> list[bytes]:
-    """One sketch a text, given the counts of the whole corpus. Depends on nothing but the text and the counts."""
-    if not texts:
-        return []
+def read_documents(texts: Sequence[str], counts: Counts, share: float) -> tuple[Found, Found]:
+    """All runs that may be of a payload, and the onsets and topics of these texts; `document` is the text's number.
+
+    share: of the documents that `counts` are of. Depends on nothing but the text and the counts.
+    """
     tokens = tokenise(texts)
-    found = pairs(tokens)
-    novel = (counts.of(found) <= 1) & (found != 0)
-    usual = _licence(tokens) | _weakness(texts, tokens)
-    words, most = counts.of(tokens.hashes), most_documents(counts.documents)
-    batch = _Batch(tokens, tokens.document(), words, found, novel, usual, most)
-    entries = np.concatenate([_runs(batch, counts), _onsets(batch, counts), _topic(batch)])
-    document = np.searchsorted(tokens.bounds, entries["at"], "right") - 1
-    order = np.argsort(document, kind="stable")
-    entries, document = entries[order], document[order]
-    entries["at"] -= tokens.bounds[document].astype(np.uint32)
-    edges = np.searchsorted(document, np.arange(len(texts) + 1))
-    return [entries[start:end].tobytes() for start, end in pairwise(edges.tolist())]
+    own = sampled(texts, share).astype(np.uint16)
+    batch = _Batch(tokens, tokens.document(), counts, share >= 1, own)
+    return _runs(batch, texts), np.concatenate([_onsets(batch), _topic(batch)])
+
+
+def sketch_documents(shared: Found, rest: Found) -> Found:
+    """The sketches of documents, one after the other. shared: the runs that enough documents have; rest: what
+    `read_documents` gave besides."""
+    shared = shared[np.lexsort((shared["at"], shared["document"]))]
+    entries = np.concatenate([_least_by_document(_in_stretches(shared), MOST_RUNS), rest])
+    return entries[np.argsort(entries["document"], kind="stable")]
 
 
 def read_sketch(sketch: bytes) -> Sketch:
     return np.frombuffer(sketch, SKETCH)
 
 
-def _entries(hashes: Hashes, places: Integers, kind: int) -> Sketch:
-    found = np.zeros(len(hashes), SKETCH)
-    found["hash"], found["at"], found["kind"] = hashes, places, kind
+def _entries(batch: _Batch, hashes: Hashes, places: Integers, kind: int) -> Found:
+    found = np.zeros(len(hashes), FOUND)
+    found["document"] = document = batch.document[places]
+    found["hash"], found["at"], found["kind"] = hashes, places - batch.tokens.bounds[document], kind
     return found
 
 
-def _least_by_document(hashes: Hashes, places: Integers, batch: _Batch, most: int) -> tuple[Hashes, Integers]:
+def _least_by_document(found: Found, most: int) -> Found:
     """Each hash once a document, and of many the least: the same choice in every document that holds them."""
-    document = batch.document[places]
-    order = np.lexsort((places, hashes, document))
-    hashes, places, document = hashes[order], places[order], document[order]
-    first = np.r_[True, (hashes[1:] != hashes[:-1]) | (document[1:] != document[:-1])] if len(hashes) else order > 0
-    hashes, places, document = hashes[first], places[first], document[first]
-    rank = np.arange(len(hashes)) - np.searchsorted(document, document)
-    return hashes[rank < most], places[rank < most]
+    if not len(found):
+        return found
+    found = found[np.lexsort((found["at"], found["hash"], found["document"]))]
+    hashes, document = found["hash"], found["document"]
+    found = found[np.r_[True, (hashes[1:] != hashes[:-1]) | (document[1:] != document[:-1])]]
+    rank = np.arange(len(found)) - np.searchsorted(found["document"], found["document"])
+    return np.asarray(found[rank < most])
 
 
-def _runs(batch: _Batch, counts: Counts) -> Sketch:
+def _runs(batch: _Batch, texts: Sequence[str]) -> Found:
     places, hashes = runs(batch.tokens)
-    held = counts.of(hashes)
-    shared = (held >= LEAST) & (held <= batch.most)
-    hashes, places = hashes[shared], places[shared]
-    stretched = _in_stretches(places, batch.document[places])
-    hashes, places = _least_by_document(hashes[stretched], places[stretched], batch, MOST_RUNS)
-    found = _entries(hashes, places, IS_RUN)
+    held, most = batch.counts.of(hashes), most_documents(batch.counts.documents)
+    # In a sample, only what is far too frequent is surely so in the whole.
+    may = (held >= LEAST) & (held <= most) if batch.whole else held <= 2 * most
+    hashes, places = hashes[may], places[may]
+    found = _entries(batch, hashes, places, IS_RUN)
     # Usual runs make no group, but a document that hides a payload beside a licence belongs to the payload's group.
-    found["kind"][batch.usual[places]] = IS_USUAL
+    usual = _licence(batch.tokens) | _weakness(texts, batch.tokens)
+    found["kind"][usual[places]] = IS_USUAL
     return found
 
 
-def _in_stretches(places: Integers, document: Integers) -> npt.NDArray[np.bool_]:
-    """Which of these runs, by rising place, have enough others close by: single ones are how people talk."""
-    if not len(places):
-        return np.zeros(0, bool)
-    turns = np.r_[True, (np.diff(places) > GAP) | (np.diff(document) != 0)]
-    lengths = np.diff(np.append(np.flatnonzero(turns), len(places)))
-    return np.asarray(lengths[np.cumsum(turns) - 1] >= STRETCH)
+def _in_stretches(runs: Found) -> Found:
+    """Those of these runs, by rising place, that have enough others close by: single ones are how people talk."""
+    if not len(runs):
+        return runs
+    turns = np.r_[True, (np.diff(runs["at"].astype(np.int64)) > GAP) | (runs["document"][1:] != runs["document"][:-1])]
+    lengths = np.diff(np.append(np.flatnonzero(turns), len(runs)))
+    return np.asarray(runs[lengths[np.cumsum(turns) - 1] >= STRETCH])
 
 
 def _licence(tokens: Tokens) -> npt.NDArray[np.bool_]:
@@ -159,27 +162,28 @@ def _licence_words() -> Hashes:
     return tokenise(LICENCE).hashes
 
 
-def _topic(batch: _Batch) -> Sketch:
-    shared = np.flatnonzero((batch.words >= LEAST) & (batch.words <= batch.most))
-    hashes, places = _least_by_document(batch.tokens.hashes[shared], shared, batch, MOST_TOPIC)
-    return _entries(hashes, places, IS_TOPIC)
+def _topic(batch: _Batch) -> Found:
+    words = batch.counts.of(batch.tokens.hashes)
+    shared = np.flatnonzero((words >= LEAST) & (words <= most_documents(batch.counts.documents)))
+    return _least_by_document(_entries(batch, batch.tokens.hashes[shared], shared, IS_TOPIC), MOST_TOPIC)
 
 
-def _onsets(batch: _Batch, counts: Counts) -> Sketch:
+def _onsets(batch: _Batch) -> Found:
     """Rare tokens and pairs near the place of each document after which most pairs of tokens are unheard of."""
-    places = find_onsets(batch.novel, batch.tokens.bounds)
-    if not len(places):
-        return _entries(np.zeros(0, np.uint64), np.zeros(0, np.int64), IS_ONSET)
+    counts, bounds, document = batch.counts, batch.tokens.bounds, batch.document
+    found = pairs(batch.tokens)
+    novel = (counts.of(found) <= batch.own[document]) & (found != 0)
+    places = find_onsets(novel, bounds)
     beside = (places[:, None] + np.arange(-BESIDE, BESIDE + 1)[None, :]).ravel()
-    owner = np.repeat(batch.document[places], 2 * BESIDE + 1)
-    inside = (beside >= batch.tokens.bounds[owner]) & (beside < batch.tokens.bounds[owner + 1])
-    beside = beside[inside]
-    hashes = np.concatenate([batch.tokens.hashes[beside], batch.pairs[beside]])
+    owner = np.repeat(document[places], 2 * BESIDE + 1)
+    beside = beside[(beside >= bounds[owner]) & (beside < bounds[owner + 1])]
+    hashes = np.concatenate([batch.tokens.hashes[beside], found[beside]])
     beside = np.concatenate([beside, beside])
     held = counts.of(hashes)
-    rare = (hashes != 0) & (held >= LEAST) & (held <= batch.most)
-    hashes, beside = _least_by_document(hashes[rare], beside[rare], batch, 4 * BESIDE)
-    return _entries(hashes, beside, IS_ONSET)
+    rare = (hashes != 0) & (held <= most_documents(counts.documents))
+    if batch.whole:
+        rare &= held >= LEAST
+    return _least_by_document(_entries(batch, hashes[rare], beside[rare], IS_ONSET), 4 * BESIDE)
 
 
 def find_onsets(novel: npt.NDArray[np.bool_], bounds: Integers) -> Integers:
