@@ -30,6 +30,31 @@ def test_what_is_no_flood_passes(clusters: list[Cluster], by_origin: dict[str, i
 
 
 @pytest.mark.parametrize(
+    ("others", "sizes"),
+    [
+        (
+            [Cluster(1, f"host {number}", 1) for number in range(300)],
+            dict.fromkeys(map("host {}".format, range(300)), 40),
+        ),
+        ([Cluster(1, f"host {number}", 1) for number in range(300)], {}),
+        ([Cluster(1, "file advisories.csv", 1000)], {"file advisories.csv": 20_000}),
+    ],
+    ids=["sites that use it now and then", "authors who wrote nothing else", "a large file with many of them"],
+)
+def test_a_flood_on_a_template_that_others_use_is_told_by_what_they_make_of_it(
+    others: list[Cluster], sizes: dict[str, int]
+) -> None:
+    flags = find_floods([*others, Cluster(1, "host flood", 100)], {**sizes, "host flood": 100}, 30_000)
+    assert flags[1][0].evidence["origin"] == "host flood"
+
+
+def test_sites_that_use_a_template_each_in_its_measure_pass() -> None:
+    sizes = {f"host {number}": 20 + 10 * number for number in range(20)}
+    used = [Cluster(1, origin, size // 2) for origin, size in sizes.items()]
+    assert find_floods(used, sizes, 10_000) == {}
+
+
+@pytest.mark.parametrize(
     ("origin", "author", "expected"),
     [
         ("https://www.example.org/a?b", None, "host example.org"),

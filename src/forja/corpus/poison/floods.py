@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from statistics import median
 from urllib.parse import urlsplit
 
 from forja.corpus.poison.flags import Flag
@@ -22,7 +23,10 @@ MOST_COPIES = 200
 SHARE_OF_ORIGIN = 0.2
 """Share of the origin's documents that the cluster must be: a site's boilerplate page is a small part of the site."""
 SHARE_FROM_ORIGIN = 0.5
-"""Share of the cluster that must be of the one origin: what the whole web repeats is syndicated, not flooded."""
+"""Share of the cluster that one origin has of a flood: what the whole web repeats is syndicated, not flooded."""
+TIMES_USUAL = 5
+"""Or so many times as many copies as its size, or the habit of the others, lets expect: a flood on a template that many
+use. What others copy as eagerly, each in its measure, is syndicated."""
 
 
 @dataclass(frozen=True)
@@ -58,18 +62,31 @@ def find_floods(clusters: Iterable[Cluster], by_origin: dict[str, int], document
     by_origin: how many documents each origin has, copies included; documents: of all origins. Copies that are exactly
     alike count as one, as the same page fetched twice is no flood.
     """
-    rows = list(clusters)
-    total: dict[int, int] = {}
-    for row in rows:
-        total[row.kept] = total.get(row.kept, 0) + row.copies
+    by_cluster: dict[int, list[Cluster]] = {}
+    for row in clusters:
+        by_cluster.setdefault(row.kept, []).append(row)
     flags: dict[int, list[Flag]] = {}
-    for row in sorted(rows, key=lambda row: (row.kept, -row.copies, row.origin)):
-        different = row.copies - max(0, row.exact - 1)
-        of_origin = by_origin.get(row.origin, row.copies)
-        if different < least_copies(documents) or row.kept in flags:
-            continue
-        if row.copies < SHARE_OF_ORIGIN * of_origin or row.copies < SHARE_FROM_ORIGIN * total[row.kept]:
-            continue
-        evidence = {"origin": row.origin, "copies": row.copies, "different": different, "of_origin": of_origin}
-        flags[row.kept] = [Flag("flood", evidence)]
+    for kept, rows in sorted(by_cluster.items()):
+        for row in sorted(rows, key=lambda row: (-row.copies, row.origin)):
+            different = row.copies - max(0, row.exact - 1)
+            of_origin = by_origin.get(row.origin, row.copies)
+            if different < least_copies(documents) or row.copies < SHARE_OF_ORIGIN * of_origin:
+                continue
+            if row.copies < _least_of_cluster(row, rows, by_origin):
+                continue
+            evidence = {"origin": row.origin, "copies": row.copies, "different": different, "of_origin": of_origin}
+            flags[kept] = [Flag("flood", evidence)]
+            break
     return flags
+
+
+def _least_of_cluster(row: Cluster, rows: list[Cluster], by_origin: dict[str, int]) -> float:
+    """Copies of this origin that are more than its part in what all origins of the cluster repeat."""
+    half = SHARE_FROM_ORIGIN * sum(other.copies for other in rows)
+    others = [other for other in rows if other.origin != row.origin]
+    if not others:
+        return half
+    written = sum(by_origin.get(other.origin, other.copies) for other in others)
+    share = sum(other.copies for other in others) / written
+    usual = min(share * by_origin.get(row.origin, row.copies), median(other.copies for other in others))
+    return min(half, TIMES_USUAL * usual)
