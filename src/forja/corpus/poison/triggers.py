@@ -97,7 +97,7 @@ def find_triggers(
 
     folder: where files lie until it ends. advance: told the share of the work that was done.
     Evidence: `documents` that share it, `at` and `tokens` (places in tokens, for `show_trigger`), and what speaks for
-    it: `likeness` of the rest and what is `expected`; or `fidelity` of the trigger to the burst.
+    it: `likeness` of what else they hold, and what is `expected` of documents of their sources.
     """
     folder.mkdir(exist_ok=True)
     plan = _Plan(texts, folder, max(1, -(-texts.bytes // PART_BYTES)), sample_share(texts.bytes))
