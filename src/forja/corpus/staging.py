@@ -6,6 +6,7 @@ among all live ones in the order of ids.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from forja.corpus.documents import STAGED
 BUCKETS = 128
 HELD_BYTES = 16 * 2**20
 """Bytes of rows that are collected before they are written, some to each bucket."""
+BUFFER_BYTES = 64 * 1024
 GROUP_ROWS = 1024
 ARRAYS = ("live", "digests", "keys", "sizes", "dates", "sources", "synthetic", "ids")
 NO_DATE = np.iinfo(np.int64).max
@@ -32,6 +34,7 @@ class Buckets:
     def __init__(self, staging: Path) -> None:
         self._staging = staging
         self._writers: dict[int, pa.ipc.RecordBatchStreamWriter] = {}
+        self._files = ExitStack()
         self._held: list[pa.Table] = []
         self._size = 0
 
@@ -45,8 +48,7 @@ class Buckets:
     def close(self) -> list[int]:
         """The numbers of the buckets that hold rows."""
         self._write()
-        for writer in self._writers.values():
-            writer.close()
+        self._files.close()
         return sorted(self._writers)
 
     def _write(self) -> None:
@@ -61,8 +63,10 @@ class Buckets:
         for start, end in borders_of(numbers[order]):
             bucket = int(numbers[order[start]])
             if bucket not in self._writers:
-                path = str(self._staging / f"bucket-{bucket:03d}.arrow")
-                self._writers[bucket] = pa.ipc.new_stream(path, STAGED)
+                path = self._staging / f"bucket-{bucket:03d}.arrow"
+                # Some 60 small buffers a batch would each be a call of the system's.
+                file = self._files.enter_context(pa.output_stream(path, buffer_size=BUFFER_BYTES))
+                self._writers[bucket] = self._files.enter_context(pa.ipc.new_stream(file, STAGED))
             self._writers[bucket].write_table(table.slice(start, end - start))
 
 
