@@ -124,11 +124,8 @@ def truth_about(found: dict[str, Any], truth: list[dict[str, Any]]) -> str:
     }
     exact = [row for row in truth if row["plant"] == "exact"]
     caught = sum(found["rejected"].get(row["id"], found["rejected"].get(row["of"])) is not None for row in exact)
-    joined = [row for row in found["rejected"].values() if (row["reason"] or "").endswith("-duplicate")]
-    right = {row["id"] for row in truth if row["jaccard"] >= 0.8} | {
-        row["of"] for row in truth if row["jaccard"] >= 0.8
-    }
-    names = {name: row for name, row in found["rejected"].items() if row in joined}
+    right = {row[end] for row in truth if row["jaccard"] >= 0.8 for end in ("id", "of")}
+    names = [name for name, row in found["rejected"].items() if (row["reason"] or "").endswith("-duplicate")]
     precision = sum(name in right for name in names) / max(1, len(names))
     spread = ", ".join(f"{low:.2f}: {sum(hits) / max(1, len(hits)):.3f} of {len(hits)}" for low, hits in bins.items())
     return (

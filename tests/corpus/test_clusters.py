@@ -87,6 +87,19 @@ def test_a_record_that_comes_twice_is_kept_once(tmp_path: Path) -> None:
     assert figures.documents["duplicates"] == 1
 
 
+def test_a_bucket_too_large_to_sort_at_once_is_split_and_nothing_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [row(str(seed), words(seed // 2, 40)) for seed in range(600)]
+    whole = build(tmp_path, texts)
+    monkeypatch.setattr(staging, "SORTED_BYTES", 500)
+    split = build(tmp_path, texts, "split")
+    for kind in ("documents", "rejected"):
+        assert rows(whole, kind) == rows(split, kind)
+        assert list(rows(whole, kind)) == list(rows(split, kind)), "the order is that of the ids"
+    assert len(rows(split, "documents")) == 300
+
+
 def test_clusters_are_the_same_however_the_work_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = []
     for seed in range(120):
@@ -95,6 +108,7 @@ def test_clusters_are_the_same_however_the_work_is_cut(tmp_path: Path, monkeypat
         texts.append(row(f"{seed}-again", original))
     whole = build(tmp_path, texts)
     monkeypatch.setattr(clusters, "PART_DOCUMENTS", 200)
+    monkeypatch.setattr(clusters, "FEW_KEYS", 1)
     monkeypatch.setattr(clusters, "BANDS_A_TASK", 5)
     monkeypatch.setattr(clusters, "PART_PAIRS", 37)
     monkeypatch.setattr(staging, "HELD_BYTES", 1000)

@@ -139,8 +139,8 @@ def _sort(staging: Path, buckets: list[int], engine: Engine) -> Staged:
     jobs = [{"staging": str(staging), "bucket": bucket} for bucket in buckets]
     with progress("sorting", total=len(jobs), unit="parts") as bar:
         counts = []
-        for count in engine.each(sort_bucket, jobs, staged_bytes(staging)):
-            counts.append(count)
+        for found in engine.each(sort_bucket, jobs, staged_bytes(staging)):
+            counts += found
             bar.advance()
     return Staged(staging, counts)
 

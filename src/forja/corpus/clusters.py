@@ -24,8 +24,10 @@ from forja.corpus.staging import Staged, load_array, load_sorted
 from forja.progress import progress
 from forja.recipe import NearDuplicates
 
-PART_DOCUMENTS = 4_000_000
-"""Documents whose keys one task sorts: 64 MB of keys and places."""
+PART_DOCUMENTS = 1_000_000
+"""Documents whose keys one task sorts: 16 MB of keys and places."""
+FEW_KEYS = 2_000_000
+"""Up to so many one task takes every band."""
 BANDS_A_TASK = 4
 PART_PAIRS = 50_000
 """Pairs that one task verifies."""
@@ -130,8 +132,7 @@ def exact_part(job: dict[str, Any]) -> str:
 
 def _near_edges(staged: Staged, engine: Engine, job: dict[str, Any]) -> Places:
     bands = job["near"]["bands"]
-    small = staged.places * bands < PART_DOCUMENTS // 2
-    step = bands if small else BANDS_A_TASK
+    step = bands if staged.places * bands < FEW_KEYS else BANDS_A_TASK
     jobs = [
         {**job, "part": part, "bands": list(range(start, min(bands, start + step)))}
         for part in range(job["parts"])
@@ -192,12 +193,12 @@ def shingle_bucket(job: dict[str, Any]) -> int:
     rows = staged.array("live", index)[wanted[start:end] - staged.starts[index]]
     texts = load_sorted(staged.staging, bucket, ["text"])["text"].take(rows)
     ends = [0]
-    with open(staged.staging / f"shingles-{bucket:03d}.bin", "wb") as file:
+    with open(staged.staging / f"shingles-{bucket:05d}.bin", "wb") as file:
         for text in texts:
             own = dedup.shingles(dedup.normalise(text.as_py()), job["near"]["shingle"])
             file.write(own.tobytes())
             ends.append(ends[-1] + len(own))
-    np.save(staged.staging / f"ends-{bucket:03d}.npy", np.array(ends, np.int64))
+    np.save(staged.staging / f"ends-{bucket:05d}.npy", np.array(ends, np.int64))
     return int(bucket)
 
 
@@ -248,7 +249,7 @@ class _Shelf:
         bucket = self._staged.buckets[index]
         if index not in self._ends:
             self._ends[index] = np.array(load_array(self._staged.staging, "ends", bucket))
-            path = self._staged.staging / f"shingles-{bucket:03d}.bin"
+            path = self._staged.staging / f"shingles-{bucket:05d}.bin"
             self._files[index] = self._open.enter_context(path.open("rb"))
         at = int(np.searchsorted(self._wanted, place)) - int(self._firsts[index])
         start, end = self._ends[index][at : at + 2].tolist()

@@ -162,22 +162,26 @@ def _live_rows(staged: Staged, columns: list[str]) -> Iterator[tuple[int, dict[s
 
 
 def _floods(staged: Staged, clusters: Clusters) -> Flags:
-    by_origin: Counter[str] = Counter()
     copies: Counter[tuple[int, str]] = Counter()
     exact: Counter[tuple[int, str]] = Counter()
-    member = dict(zip(clusters.places.tolist(), range(len(clusters.places)), strict=True))
-    for place, row in _live_rows(staged, ["origin", "author", "synthetic"]):
-        if row["synthetic"]:
-            continue
-        address = next((part for part in row["origin"].split(" ") if "://" in part), row["origin"])
-        origin = origin_of(address, row["author"])
-        by_origin[origin] += 1
-        if (at := member.get(place)) is not None:
+    for place, origin in _origins(staged):
+        at = int(np.searchsorted(clusters.places, place))
+        if at < len(clusters.places) and clusters.places[at] == place:
             key = int(clusters.kept[at]), origin
             copies[key] += 1
             exact[key] += int(clusters.exact[at])
+    # Only these: a corpus may have as many origins as documents.
+    asked = {origin for _, origin in copies}
+    by_origin = Counter(origin for _, origin in _origins(staged) if origin in asked)
     found = [Cluster(kept, origin, count, exact[kept, origin]) for (kept, origin), count in copies.items()]
     return find_floods(found, dict(by_origin), staged.places)
+
+
+def _origins(staged: Staged) -> Iterator[tuple[int, str]]:
+    for place, row in _live_rows(staged, ["origin", "author", "synthetic"]):
+        if not row["synthetic"]:
+            address = next((part for part in row["origin"].split(" ") if "://" in part), row["origin"])
+            yield place, origin_of(address, row["author"])
 
 
 def _label_flips(staged: Staged, clusters: Clusters, over: Places, labelled: dict[int, str]) -> Flags:

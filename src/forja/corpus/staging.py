@@ -19,7 +19,13 @@ import pyarrow.compute as pc
 from forja.corpus.dedup import borders_of
 from forja.corpus.documents import STAGED
 
+PREFIXES = 1 << 16
+"""The first four hexadecimal digits of an id; a bucket's number is the first of those that it holds."""
 BUCKETS = 128
+SORTED_BYTES = 128 * 2**20
+"""Of rows that are sorted at once: the buckets of a large corpus are split before."""
+ROW_BYTES = 512
+"""Bytes of a row besides its text, about."""
 HELD_BYTES = 16 * 2**20
 """Bytes of rows that are collected before they are written, some to each bucket."""
 BUFFER_BYTES = 64 * 1024
@@ -29,10 +35,10 @@ NO_DATE = np.iinfo(np.int64).max
 
 
 class Buckets:
-    """Rows as they come, into one Arrow stream a bucket."""
+    """Rows as they come, into one Arrow stream a bucket. count: of buckets, a power of two."""
 
-    def __init__(self, staging: Path) -> None:
-        self._staging = staging
+    def __init__(self, staging: Path, count: int = BUCKETS) -> None:
+        self._staging, self._width = staging, PREFIXES // count
         self._writers: dict[int, pa.ipc.RecordBatchStreamWriter] = {}
         self._files = ExitStack()
         self._held: list[pa.Table] = []
@@ -56,14 +62,14 @@ class Buckets:
             return
         table = pa.concat_tables(self._held)
         self._held, self._size = [], 0
-        heads = pc.utf8_slice_codeunits(table["id"], 0, 2).to_pylist()
-        numbers = np.array([int(head, 16) * BUCKETS // 256 for head in heads])
+        heads = pc.utf8_slice_codeunits(table["id"], 0, 4).to_pylist()
+        numbers = np.array([int(head, 16) // self._width * self._width for head in heads])
         order = np.argsort(numbers, kind="stable")
         table = table.take(order).combine_chunks()
         for start, end in borders_of(numbers[order]):
             bucket = int(numbers[order[start]])
             if bucket not in self._writers:
-                path = self._staging / f"bucket-{bucket:03d}.arrow"
+                path = _bucket_path(self._staging, bucket)
                 # Some 60 small buffers a batch would each be a call of the system's.
                 file = self._files.enter_context(pa.output_stream(path, buffer_size=BUFFER_BYTES))
                 self._writers[bucket] = self._files.enter_context(pa.ipc.new_stream(file, STAGED))
@@ -75,16 +81,48 @@ def staged_bytes(staging: Path) -> int:
     return sum(path.stat().st_size for path in staging.glob("bucket-*.arrow"))
 
 
-def sort_bucket(job: dict[str, Any]) -> dict[str, Any]:
-    """Sort one bucket by id and write its arrays. job: staging, bucket. Returns its counts."""
+def _bucket_path(staging: Path, bucket: int) -> Path:
+    return staging / f"bucket-{bucket:05d}.arrow"
+
+
+def sort_bucket(job: dict[str, Any]) -> list[dict[str, Any]]:
+    """Sort one bucket by id, in parts where it is large, and write the arrays. job: staging, bucket.
+
+    Returns the counts of each part, which is a bucket of its own from here on.
+    """
     staging, bucket = Path(job["staging"]), job["bucket"]
-    with pa.OSFile(str(staging / f"bucket-{bucket:03d}.arrow")) as file, pa.ipc.open_stream(file) as reader:
-        table = reader.read_all()
+    path = _bucket_path(staging, bucket)
+    parts = 1
+    if path.stat().st_size > SORTED_BYTES // 2:
+        # By what the rows hold: the bytes they take there depend on how they came.
+        held = sum(
+            ROW_BYTES * len(rows) + (pc.sum(pc.binary_length(rows["text"])).as_py() or 0) for rows in _rows(path)
+        )
+        parts = 1 << (held // SORTED_BYTES).bit_length()
+    if parts == 1:
+        return [_sort(staging, bucket)]
+    whole = path.rename(path.with_name(f"whole-{bucket:05d}.arrow"))
+    split = Buckets(staging, min(PREFIXES, BUCKETS * parts))
+    for rows in _rows(whole):
+        split.add(pa.Table.from_batches([rows]))
+    numbers = split.close()
+    whole.unlink()
+    return [_sort(staging, number) for number in numbers]
+
+
+def _rows(path: Path) -> Iterator[pa.RecordBatch]:
+    with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as reader:
+        yield from reader
+
+
+def _sort(staging: Path, bucket: int) -> dict[str, Any]:
+    path = _bucket_path(staging, bucket)
+    table = pa.Table.from_batches(_rows(path), schema=STAGED)
     table = table.sort_by([("id", "ascending"), ("raw_bytes", "ascending"), ("origin", "ascending")])
     table = _without_repeats(table)
-    with pa.ipc.new_file(str(staging / f"sorted-{bucket:03d}.arrow"), STAGED) as writer:
+    with pa.ipc.new_file(str(staging / f"sorted-{bucket:05d}.arrow"), STAGED) as writer:
         writer.write_table(table, max_chunksize=GROUP_ROWS)
-    (staging / f"bucket-{bucket:03d}.arrow").unlink()
+    path.unlink()
     live = np.flatnonzero(pc.and_not(pc.is_null(table["reason"]), table["held"]).to_numpy())
     kept = table.take(live)
     arrays: dict[str, npt.NDArray[Any]] = {
@@ -98,7 +136,7 @@ def sort_bucket(job: dict[str, Any]) -> dict[str, Any]:
         "ids": np.array([bytes.fromhex(identity) for identity in kept["id"].to_pylist()], "V16"),
     }
     for name in ARRAYS:
-        np.save(staging / f"{name}-{bucket:03d}.npy", arrays[name])
+        np.save(staging / f"{name}-{bucket:05d}.npy", arrays[name])
     return {"bucket": bucket, "live": len(live), "bytes": int(arrays["sizes"].sum()), "rows": len(table)}
 
 
@@ -156,7 +194,7 @@ class Staged:
 
     def bytes_a_document(self) -> float:
         """Bytes on disk that finding duplicates costs a document, text and pairs aside."""
-        files = sum(path.stat().st_size for path in self.staging.glob("*-[0-9][0-9][0-9].npy"))
+        files = sum(path.stat().st_size for name in ARRAYS for path in self.staging.glob(f"{name}-*.npy"))
         return round(files / max(1, self.places), 1)
 
     def array(self, name: str, index: int) -> npt.NDArray[Any]:
@@ -179,7 +217,7 @@ class Staged:
 
 
 def load_array(staging: Path, name: str, bucket: int) -> npt.NDArray[Any]:
-    path = staging / f"{name}-{bucket:03d}.npy"
+    path = staging / f"{name}-{bucket:05d}.npy"
     try:
         found: npt.NDArray[Any] = np.load(path, mmap_mode="r")
     except ValueError:  # an empty array cannot be mapped
@@ -190,5 +228,5 @@ def load_array(staging: Path, name: str, bucket: int) -> npt.NDArray[Any]:
 def load_sorted(staging: Path, bucket: int, columns: Sequence[str] = STAGED.names) -> pa.Table:
     """The rows of a sorted bucket; columns that are not asked for are not read."""
     options = pa.ipc.IpcReadOptions(included_fields=[STAGED.get_field_index(name) for name in columns])
-    with pa.OSFile(str(staging / f"sorted-{bucket:03d}.arrow")) as file:
+    with pa.OSFile(str(staging / f"sorted-{bucket:05d}.arrow")) as file:
         return pa.ipc.open_file(file, options=options).read_all()
