@@ -22,7 +22,7 @@ from forja.corpus.documents import STAGED
 PREFIXES = 1 << 16
 """The first four hexadecimal digits of an id; a bucket's number is the first of those that it holds."""
 BUCKETS = 128
-SORTED_BYTES = 128 * 2**20
+SORTED_BYTES = 64 * 2**20
 """Of rows that are sorted at once: the buckets of a large corpus are split before."""
 ROW_BYTES = 512
 """Bytes of a row besides its text, about."""
@@ -117,11 +117,16 @@ def _rows(path: Path) -> Iterator[pa.RecordBatch]:
 
 def _sort(staging: Path, bucket: int) -> dict[str, Any]:
     path = _bucket_path(staging, bucket)
-    table = pa.Table.from_batches(_rows(path), schema=STAGED)
-    table = table.sort_by([("id", "ascending"), ("raw_bytes", "ascending"), ("origin", "ascending")])
-    table = _without_repeats(table)
+    table = pa.Table.from_batches(_rows(path), schema=STAGED).combine_chunks()
+    order = pc.sort_indices(table, [("id", "ascending"), ("raw_bytes", "ascending"), ("origin", "ascending")])
+    texts, place = table["text"], STAGED.get_field_index("text")
+    table = _without_repeats(table.remove_column(place).take(order))
     with pa.ipc.new_file(str(staging / f"sorted-{bucket:05d}.arrow"), STAGED) as writer:
-        writer.write_table(table, max_chunksize=GROUP_ROWS)
+        for start in range(0, len(table), GROUP_ROWS):  # so that texts are never all copied
+            sorted_texts = texts.take(order.slice(start, GROUP_ROWS))
+            rows = table.slice(start, GROUP_ROWS).add_column(place, STAGED.field("text"), sorted_texts)
+            writer.write_table(rows.combine_chunks())
+    sizes = pc.binary_length(texts).take(order)
     path.unlink()
     live = np.flatnonzero(pc.and_not(pc.is_null(table["reason"]), table["held"]).to_numpy())
     kept = table.take(live)
@@ -129,7 +134,7 @@ def _sort(staging: Path, bucket: int) -> dict[str, Any]:
         "live": live,
         "digests": np.frombuffer(b"".join(kept["digest"].to_pylist()), np.uint64).reshape(-1, 2),
         "keys": _keys(kept),
-        "sizes": np.asarray(pc.binary_length(kept["text"]).to_numpy(), np.int64),
+        "sizes": np.asarray(sizes.take(live).to_numpy(), np.int64),
         "dates": np.array([_date_number(date) for date in kept["date"].to_pylist()], np.int64),
         "sources": np.asarray(kept["source_number"].to_numpy(), np.int32),
         "synthetic": np.asarray(kept["synthetic"].to_numpy(zero_copy_only=False), bool),
