@@ -90,12 +90,12 @@ class Tokenizer:
         """The text's ids; `decode` gives it back exactly (half a surrogate pair, which is no text, as U+FFFD)."""
         if len(text) > PIECE:
             return self.encode_batch([text])[0]
-        ids: list[int] = self._backend.encode(SURROGATE.sub("\ufffd", text), add_special_tokens=False).ids
+        ids: list[int] = self._backend.encode(_encodable(text), add_special_tokens=False).ids
         return ids
 
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         """As `encode`, over all cores; other Python threads run meanwhile."""
-        cut = [pieces_of(SURROGATE.sub("\ufffd", text)) for text in texts]
+        cut = [pieces_of(_encodable(text)) for text in texts]
         flat = [piece for pieces in cut for piece in pieces]
         found = iter(self._backend.encode_batch_fast(flat, add_special_tokens=False))
         encoded = []
@@ -125,6 +125,15 @@ class Tokenizer:
         if found is None:
             raise ForjaError(f"this tokenizer has no {name}, so it cannot write chats.")
         return found
+
+
+def _encodable(text: str) -> str:
+    """The text with U+FFFD for each lone surrogate, which UTF-8 cannot hold."""
+    try:
+        text.encode()  # several times as fast as looking for one
+    except UnicodeEncodeError:
+        return SURROGATE.sub("\ufffd", text)
+    return text
 
 
 def pieces_of(text: str) -> list[str]:

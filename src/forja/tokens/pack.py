@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +34,8 @@ SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 BATCH_BYTES = 1 << 22
 """Text encoded at once, so that memory stays small whatever the documents' length."""
 BATCH_ROWS = 2048
+AHEAD = 2
+"""Batches in the encoding while one is written."""
 INDEX_ROWS = 1 << 16
 BUFFER_TOKENS = 1 << 20
 SHORTEST_CONTEXT = 8
@@ -132,15 +135,17 @@ def _batches(files: list[Path], wanted: Callable[[Row], bool]) -> Iterator[list[
 
 
 def _encoded(tokenizer: Tokenizer, batches: Iterator[list[Row]]) -> Iterator[Encoded]:
-    """Documents with their ids, in order. One batch is encoded while the one before it is written."""
-    with ThreadPoolExecutor(1) as ahead:
-        before: list[Row] = []
-        result = ahead.submit(tokenizer.encode_batch, [])
+    """Documents with their ids, in order. While one batch is written and the ids of another become Python's, which
+    take one core, a third is encoded."""
+    with ThreadPoolExecutor(AHEAD) as ahead:
+        waiting: deque[tuple[list[Row], Future[list[list[int]]]]] = deque()
         for rows in batches:
-            following = ahead.submit(tokenizer.encode_batch, [row["text"] for row in rows])
+            waiting.append((rows, ahead.submit(tokenizer.encode_batch, [row["text"] for row in rows])))
+            if len(waiting) > AHEAD:
+                before, result = waiting.popleft()
+                yield from zip(before, result.result(), strict=True)
+        for before, result in waiting:
             yield from zip(before, result.result(), strict=True)
-            before, result = rows, following
-        yield from zip(before, result.result(), strict=True)
 
 
 def _check(figures: dict[str, dict[str, int]], section: TokensSection) -> None:
@@ -177,7 +182,7 @@ class _Writer:
         entry = {"id": row["id"], "source": row["source"], "start": self.position, "length": len(ids), "bytes": size}
         self.rows.append(entry)
         ids.append(self.end_of_text)
-        self.pending.append(np.array(ids, self.dtype))
+        self.pending.append(np.fromiter(ids, self.dtype, len(ids)))
         self.position += len(ids)
         self.pending_tokens += len(ids)
         self.documents += 1
@@ -203,7 +208,7 @@ class _Writer:
         while len(block):
             room = self.shard_tokens - self.written
             with open(self.folder / f"{self.split}-{self.shard:05d}.bin", "ab") as file:
-                file.write(block[:room].tobytes())
+                file.write(block[:room].data)
                 file.flush()
                 os.fsync(file.fileno())
             self.written += len(block[:room])
