@@ -105,6 +105,7 @@ def misbehaving_server() -> Iterator[Server]:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     site: Server
+    _seen: Seen
 
     def log_message(self, *args: object) -> None:
         pass
@@ -116,21 +117,24 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
         seen = Seen(self.command, self.path, query, {name.lower(): value for name, value in self.headers.items()})
+        self._seen = seen
         self.site.seen.append(seen)
         page = self.site.pages.get(self.path) or self.site.pages.get(unquote(parts.path))
         if page is None:
-            seen.status = 404
             self._plain(404)
         elif page.statuses:
-            seen.status, wait = page.statuses.pop(0)
-            self._plain(seen.status, {"Retry-After": wait} if wait is not None else {})
+            status, wait = page.statuses.pop(0)
+            self._plain(status, {"Retry-After": wait} if wait is not None else {})
         elif page.redirect is not None:
-            seen.status = 302
             self._plain(302, {"Location": page.redirect})
         else:
             if page.answer:
                 page.content = page.answer(query)
-            seen.status = self._serve(page, seen.headers)
+            self._serve(page, seen.headers)
+
+    def send_response(self, code: int, message: str | None = None) -> None:
+        self._seen.status = code  # before the client has it, which may look at once
+        super().send_response(code, message)
 
     def _plain(self, status: int, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
@@ -139,17 +143,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    def _serve(self, page: Page, headers: dict[str, str]) -> int:
+    def _serve(self, page: Page, headers: dict[str, str]) -> None:
         modified = email.utils.formatdate(page.modified, usegmt=True) if page.modified is not None else None
         if (page.etag and headers.get("if-none-match") == page.tag()) or (
             modified and "if-none-match" not in headers and headers.get("if-modified-since") == modified
         ):
             self._plain(304)
-            return 304
+            return
         begin = _begin(page, headers, modified)
         if begin is not None and begin >= len(page.content):
             self._plain(416, {"Content-Range": f"bytes */{len(page.content)}"})
-            return 416
+            return
         status = 200 if begin is None else 206
         body = page.content[begin or 0 :]
         self.send_response(status)
@@ -168,7 +172,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self._send(page, body)
-        return status
 
     def _send(self, page: Page, body: bytes) -> None:
         cut = page.cuts.pop(0) if page.cuts else None
