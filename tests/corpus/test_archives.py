@@ -26,9 +26,9 @@ MEMBERS = {"b/two.txt": b"two\n" * 400, "a/one.txt": b"one", "c.json": b'{"k": 1
 
 def zipped(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
     held = io.BytesIO()
-    with zipfile.ZipFile(held, "w", method) as archive:
+    with zipfile.ZipFile(held, "w") as archive:
         for name, content in members.items():
-            archive.writestr(name, content)
+            archive.writestr(zipfile.ZipInfo(name), content, method)  # dated alike whenever it is made
     return held.getvalue()
 
 
@@ -49,7 +49,7 @@ def streamed_zip(members: dict[str, bytes]) -> bytes:
     pipe = Pipe()
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as archive:  # type: ignore[arg-type]
         for name, content in members.items():
-            archive.writestr(name, content)
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
     return pipe.held
 
 
