@@ -26,7 +26,7 @@ from forja.corpus.reading import chunk_readers, from_stream
 from forja.corpus.refine import Settings, refine_packed
 from forja.corpus.screening import screen_corpus
 from forja.corpus.shares import over_share
-from forja.corpus.staging import Buckets, Staged, sort_bucket, staged_bytes
+from forja.corpus.staging import Buckets, Staged, sort_bucket
 from forja.errors import ForjaError
 from forja.progress import progress, say
 from forja.recipe import CorpusSection
@@ -118,8 +118,8 @@ def _settings(section: CorpusSection, staging: Path, base_folder: Path, forgotte
     return Settings(section, key, runs, forgotten)
 
 
-def _collect(settings: Settings, staging: Path, base_folder: Path, seed: int, engine: Engine) -> list[int]:
-    """Stage every source's rows by bucket of their id; returns the buckets that hold any."""
+def _collect(settings: Settings, staging: Path, base_folder: Path, seed: int, engine: Engine) -> dict[int, int]:
+    """Stage every source's rows by bucket of their id; returns the bytes of the buckets that hold any."""
     section = settings.section
     buckets = Buckets(staging)
     readers = chunk_readers(section, base_folder, seed, engine.parts)
@@ -135,11 +135,11 @@ def _collect(settings: Settings, staging: Path, base_folder: Path, seed: int, en
     return buckets.close()
 
 
-def _sort(staging: Path, buckets: list[int], engine: Engine) -> Staged:
-    jobs = [{"staging": str(staging), "bucket": bucket} for bucket in buckets]
+def _sort(staging: Path, buckets: dict[int, int], engine: Engine) -> Staged:
+    jobs = [{"staging": str(staging), "bucket": bucket, "bytes": size} for bucket, size in buckets.items()]
     with progress("sorting", total=len(jobs), unit="parts") as bar:
         counts = []
-        for found in engine.each(sort_bucket, jobs, staged_bytes(staging)):
+        for found in engine.each(sort_bucket, jobs, sum(buckets.values())):
             counts += found
             bar.advance()
     return Staged(staging, counts)

@@ -42,7 +42,7 @@ RECORDS = pa.schema(
         ("text", pa.large_binary()),
     ]
 )
-TEXTS = ("origin", "date", "lang", "licence", "author", "meta", "text")
+TEXTS = [column.name for column in RECORDS if column.type == pa.large_binary() and column.name != "raw"]
 FOR_GOOD = 36_500.0
 """Days: the files of a crawl never change."""
 SURROGATES = "surrogatepass"

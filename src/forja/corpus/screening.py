@@ -11,7 +11,6 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -89,29 +88,33 @@ def _triggers(staged: Staged, clusters: Clusters, over: Places, engine: Engine) 
     np.save(staged.staging / OUT, out)
     folder = staged.staging / "triggers"
     with progress("screening for shared triggers", total=100, unit="%") as bar:
-        texts = _Staged(staged.staging, staged.counts, len(staged.buckets), staged.bytes)
-        found = find_triggers(texts, folder, engine.each, lambda share: bar.advance(100 * share))
+        found = find_triggers(_Screened(staged), folder, engine.each, lambda share: bar.advance(100 * share))
     shutil.rmtree(folder)
     return _shown(staged, found, engine)
 
 
 @dataclass(frozen=True)
-class _Staged:
+class _Screened:
     """The documents that take part, a box a bucket; their numbers are places within it."""
 
-    staging: Path
-    counts: list[dict[str, Any]]
-    boxes: int
-    bytes: int
+    staged: Staged
+
+    @property
+    def boxes(self) -> int:
+        return len(self.staged.buckets)
+
+    @property
+    def bytes(self) -> int:
+        return self.staged.bytes
 
     def batches(self, box: int) -> Iterator[tuple[list[int], list[str]]]:
-        staged = Staged(self.staging, self.counts)
+        staged = self.staged
         start, end = staged.starts[box : box + 2].tolist()
-        out = np.load(self.staging / OUT, mmap_mode="r")[start:end]
+        out = np.load(staged.staging / OUT, mmap_mode="r")[start:end]
         mine = np.flatnonzero(~(out | np.asarray(staged.array("synthetic", box))))
         if not len(mine):
             return
-        column = load_sorted(self.staging, staged.buckets[box], ["text"])["text"]
+        column = load_sorted(staged.staging, staged.buckets[box], ["text"])["text"]
         live, ends = np.asarray(staged.array("live", box)), np.cumsum(np.asarray(staged.array("sizes", box))[mine])
         begin = 0
         while begin < len(mine):
@@ -121,7 +124,7 @@ class _Staged:
             begin += len(piece)
 
     def sources(self, box: int, numbers: Places) -> Places:
-        return np.asarray(Staged(self.staging, self.counts).array("sources", box)[numbers], np.int64)
+        return np.asarray(self.staged.array("sources", box)[numbers], np.int64)
 
 
 def _shown(staged: Staged, found: dict[tuple[int, int], list[Flag]], engine: Engine) -> Flags:

@@ -41,27 +41,28 @@ class Buckets:
         self._staging, self._width = staging, PREFIXES // count
         self._writers: dict[int, pa.ipc.RecordBatchStreamWriter] = {}
         self._files = ExitStack()
+        self._sizes: dict[int, int] = {}
         self._held: list[pa.Table] = []
-        self._size = 0
+        self._held_bytes = 0
 
     def add(self, table: pa.Table) -> None:
         """table: of schema STAGED."""
         self._held.append(table)
-        self._size += table.nbytes
-        if self._size >= HELD_BYTES:
+        self._held_bytes += table.nbytes
+        if self._held_bytes >= HELD_BYTES:
             self._write()
 
-    def close(self) -> list[int]:
-        """The numbers of the buckets that hold rows."""
+    def close(self) -> dict[int, int]:
+        """The bytes of each bucket that holds rows, about: by what they say, not by how they came to lie in files."""
         self._write()
         self._files.close()
-        return sorted(self._writers)
+        return dict(sorted(self._sizes.items()))
 
     def _write(self) -> None:
         if not self._held:
             return
         table = pa.concat_tables(self._held)
-        self._held, self._size = [], 0
+        self._held, self._held_bytes = [], 0
         heads = pc.utf8_slice_codeunits(table["id"], 0, 4).to_pylist()
         numbers = np.array([int(head, 16) // self._width * self._width for head in heads])
         order = np.argsort(numbers, kind="stable")
@@ -73,12 +74,10 @@ class Buckets:
                 # Some 60 small buffers a batch would each be a call of the system's.
                 file = self._files.enter_context(pa.output_stream(path, buffer_size=BUFFER_BYTES))
                 self._writers[bucket] = self._files.enter_context(pa.ipc.new_stream(file, STAGED))
-            self._writers[bucket].write_table(table.slice(start, end - start))
-
-
-def staged_bytes(staging: Path) -> int:
-    """Bytes of the buckets on disk."""
-    return sum(path.stat().st_size for path in staging.glob("bucket-*.arrow"))
+            rows = table.slice(start, end - start)
+            self._writers[bucket].write_table(rows)
+            size = ROW_BYTES * len(rows) + (pc.sum(pc.binary_length(rows["text"])).as_py() or 0)
+            self._sizes[bucket] = self._sizes.get(bucket, 0) + size
 
 
 def _bucket_path(staging: Path, bucket: int) -> Path:
@@ -86,21 +85,15 @@ def _bucket_path(staging: Path, bucket: int) -> Path:
 
 
 def sort_bucket(job: dict[str, Any]) -> list[dict[str, Any]]:
-    """Sort one bucket by id, in parts where it is large, and write the arrays. job: staging, bucket.
+    """Sort one bucket by id, in parts where it is large, and write the arrays. job: staging, bucket, bytes.
 
     Returns the counts of each part, which is a bucket of its own from here on.
     """
     staging, bucket = Path(job["staging"]), job["bucket"]
-    path = _bucket_path(staging, bucket)
-    parts = 1
-    if path.stat().st_size > SORTED_BYTES // 2:
-        # By what the rows hold: the bytes they take there depend on how they came.
-        held = sum(
-            ROW_BYTES * len(rows) + (pc.sum(pc.binary_length(rows["text"])).as_py() or 0) for rows in _rows(path)
-        )
-        parts = 1 << (held // SORTED_BYTES).bit_length()
+    parts = 1 << (job["bytes"] // SORTED_BYTES).bit_length()
     if parts == 1:
         return [_sort(staging, bucket)]
+    path = _bucket_path(staging, bucket)
     whole = path.rename(path.with_name(f"whole-{bucket:05d}.arrow"))
     split = Buckets(staging, min(PREFIXES, BUCKETS * parts))
     for rows in _rows(whole):

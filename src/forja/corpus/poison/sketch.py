@@ -91,10 +91,6 @@ def sketch_documents(shared: Found, rest: Found) -> Found:
     return entries[np.argsort(entries["document"], kind="stable")]
 
 
-def read_sketch(sketch: bytes) -> Sketch:
-    return np.frombuffer(sketch, SKETCH)
-
-
 def _entries(batch: _Batch, hashes: Hashes, places: Integers, kind: int) -> Found:
     found = np.zeros(len(hashes), FOUND)
     found["document"] = document = batch.document[places]
