@@ -80,7 +80,7 @@ def test_a_key_in_the_wrong_section_is_found_in_the_right_one(tmp_path: Path) ->
     [
         ("name: x\ntraining: {steps: many}\n", "`training.steps` is 'many'"),
         ("name: x\ntraining: {batch: -1}\n", "`training.batch` is -1"),
-        ("name: x\nmodel: {preset: gpt3}\n", "'gpt2' or 'modern'"),
+        ("name: x\nmodel: {preset: gpt3}\n", "'gpt2', 'modern' or 'original'"),
         ("name: x\ntokens: {context: 64, overlap: 64}\n", "overlap (64) must be smaller than context (64)"),
         ("name: x\ncorpus: {sources: [{path: a, dataset: b}]}\n", "exactly one of"),
         ("name: x\ncorpus: {sources: [{path: a}, {path: b/a}]}\n", "both called 'a'"),

@@ -12,6 +12,8 @@ import forja
 
 PACKAGE = Path(forja.__file__).parent
 ROOMS = ("corpus", "tokens", "models", "training", "evaluation", "serving")
+BELOW = ("recipe",)
+"""Packages that are no rooms."""
 ABOVE = ("cli", "pipeline", "lineage", "erasure", "retraining", "data_commands")
 
 
@@ -27,7 +29,7 @@ def imported(file: Path) -> Iterator[str]:
 
 
 def test_every_room_is_known_here() -> None:
-    assert {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()} == set(ROOMS)
+    assert {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()} == {*ROOMS, *BELOW}
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -39,6 +41,7 @@ def test_no_room_imports_from_a_later_one(room: str) -> None:
 
 def test_what_stands_below_the_rooms_imports_none_of_them() -> None:
     below = [file for file in PACKAGE.glob("*.py") if file.stem not in ABOVE]
+    below += [file for package in BELOW for file in (PACKAGE / package).glob("*.py")]
     assert len(below) >= 4
     for file in below:
         assert not {*ROOMS, *ABOVE} & set(imported(file)), file

@@ -1,0 +1,46 @@
+"""The whole recipe as typed, documented models: one section a stage.
+
+The field descriptions are the reference (`forja recipe schema`). Reading a recipe from YAML, with
+errors that name the file's line, is in `recipe_file.py`.
+"""
+
+from forja.recipe.corpus import (
+    CorpusSection,
+    DecontaminationSection,
+    NearDuplicates,
+    Privacy,
+    QualitySection,
+    ScreenSection,
+    Source,
+    SynthSection,
+)
+from forja.recipe.training import ModelSection, OptimizerSection, Schedule, TrainingSection
+from forja.recipe.whole import (
+    RECIPE_FORMAT,
+    EvaluationSection,
+    Recipe,
+    ReportSection,
+    TokenizerSection,
+    TokensSection,
+)
+
+__all__ = [
+    "RECIPE_FORMAT",
+    "CorpusSection",
+    "DecontaminationSection",
+    "EvaluationSection",
+    "ModelSection",
+    "NearDuplicates",
+    "OptimizerSection",
+    "Privacy",
+    "QualitySection",
+    "Recipe",
+    "ReportSection",
+    "Schedule",
+    "ScreenSection",
+    "Source",
+    "SynthSection",
+    "TokenizerSection",
+    "TokensSection",
+    "TrainingSection",
+]
