@@ -7,14 +7,14 @@ Reading and writing the folders is in `hub.py`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from forja.errors import ForjaError
-from forja.models.transformer import Activation, TransformerConfig
+from forja.models.transformer import Activation, Architecture, TransformerConfig
 
 Weights = dict[str, Tensor]
 
@@ -28,7 +28,7 @@ class Family:
     """
 
     model_type: str
-    architecture: str
+    architecture: Callable[[TransformerConfig], str]
     expresses: Callable[[TransformerConfig], bool]
     config_out: Callable[[TransformerConfig], dict[str, Any]]
     config_in: Callable[[dict[str, Any]], TransformerConfig]
@@ -41,6 +41,10 @@ def _refuse(described: dict[str, Any], expected: dict[str, Any]) -> None:
     for key, value in expected.items():
         if described.get(key, value) != value:
             raise ForjaError(f"its {key} is {described[key]!r}, and Forja's transformer has {value!r}.")
+
+
+def _usual_decoder(c: TransformerConfig) -> bool:
+    return c.architecture == "decoder" and c.norm_place == "pre"
 
 
 # --- GPT-2 -----------------------------------------------------------------------------------
@@ -65,7 +69,8 @@ GPT2_TOP = {
 def _gpt2_expresses(c: TransformerConfig) -> bool:
     parts = (c.norm, c.positions, c.qk_norm, c.bias, c.tie_embeddings, c.logit_softcap)
     whole = c.kv_heads == c.heads and c.heads * c.head_width == c.width
-    return whole and c.activation in GPT2_ACTIVATIONS and parts == ("layernorm", "learned", False, True, True, None)
+    usual = parts == ("layernorm", "learned", False, True, True, None)
+    return _usual_decoder(c) and whole and c.activation in GPT2_ACTIVATIONS and usual
 
 
 def _gpt2_config_out(c: TransformerConfig) -> dict[str, Any]:
@@ -152,7 +157,7 @@ QWEN3_NAMES = {
 
 def _qwen3_expresses(c: TransformerConfig) -> bool:
     parts = (c.activation, c.norm, c.positions, c.qk_norm, c.bias, c.logit_softcap)
-    return parts == ("swiglu", "rmsnorm", "rope", True, False, None)
+    return _usual_decoder(c) and parts == ("swiglu", "rmsnorm", "rope", True, False, None)
 
 
 def _qwen3_config_out(c: TransformerConfig) -> dict[str, Any]:
@@ -240,8 +245,17 @@ def _qwen3_in(weights: Weights, config: TransformerConfig) -> Weights:
 # --- any other mixture -----------------------------------------------------------------------
 
 
+FORJA_CLASSES: dict[Architecture, str] = {
+    "decoder": "ForjaForCausalLM",
+    "encoder": "ForjaForMaskedLM",
+    "encoder-decoder": "ForjaForSeq2SeqLM",
+}
+
+
 def _forja_config_in(d: dict[str, Any]) -> TransformerConfig:
-    return TransformerConfig(**{field.name: d["transformer"][field.name] for field in fields(TransformerConfig)})
+    given = d["transformer"]
+    names = {field.name: field.default is MISSING for field in fields(TransformerConfig)}
+    return TransformerConfig(**{name: given[name] for name, needed in names.items() if needed or name in given})
 
 
 def _forja_out(weights: Weights, config: TransformerConfig) -> Weights:
@@ -253,13 +267,32 @@ def _forja_in(weights: Weights, config: TransformerConfig) -> Weights:
 
 
 FAMILIES = (
-    Family("gpt2", "GPT2LMHeadModel", _gpt2_expresses, _gpt2_config_out, _gpt2_config_in, _gpt2_out, _gpt2_in),
-    Family("qwen3", "Qwen3ForCausalLM", _qwen3_expresses, _qwen3_config_out, _qwen3_config_in, _qwen3_out, _qwen3_in),
+    Family(
+        "gpt2",
+        lambda config: "GPT2LMHeadModel",
+        _gpt2_expresses,
+        _gpt2_config_out,
+        _gpt2_config_in,
+        _gpt2_out,
+        _gpt2_in,
+    ),
+    Family(
+        "qwen3",
+        lambda config: "Qwen3ForCausalLM",
+        _qwen3_expresses,
+        _qwen3_config_out,
+        _qwen3_config_in,
+        _qwen3_out,
+        _qwen3_in,
+    ),
     Family(
         "forja",
-        "ForjaForCausalLM",
+        lambda config: FORJA_CLASSES[config.architecture],
         lambda config: True,
-        lambda config: {"transformer": asdict(config)},
+        lambda config: {
+            "transformer": asdict(config),
+            "is_encoder_decoder": config.architecture == "encoder-decoder",
+        },
         _forja_config_in,
         _forja_out,
         _forja_in,

@@ -44,8 +44,8 @@ class ForjaForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
 
     def _init_weights(self, module: torch.nn.Module) -> None:
         """Fill what no checkpoint holds: models are made empty and then loaded."""
-        if isinstance(module, Transformer) and module.config.positions == "rope":
-            module.fill_rotation()
+        if isinstance(module, Transformer):
+            module.fill_tables()
 
     def get_input_embeddings(self) -> torch.nn.Module:
         return self.transformer.embedding

@@ -50,14 +50,14 @@ def export_model(model: Transformer, tokenizer_folder: Path, folder: Path) -> Ex
     """
     config = model.config
     family = next(family for family in FAMILIES if family.expresses(config))
-    standard = family.model_type != "forja"
+    architecture, standard = family.architecture(config), family.model_type != "forja"
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.detach().float() for name, tensor in model.state_dict().items()}
     _write_weights(folder / "model.safetensors", family.weights_out(weights, config))
     tokenizer = load_tokenizer(tokenizer_folder)
     ends = {"bos_token_id": tokenizer.end_of_text, "eos_token_id": tokenizer.end_of_text}
     described = {
-        "architectures": [family.architecture],
+        "architectures": [architecture],
         "model_type": family.model_type,
         "dtype": "float32",
         "vocab_size": config.vocab_size,
@@ -73,12 +73,12 @@ def export_model(model: Transformer, tokenizer_folder: Path, folder: Path) -> Ex
     for name in TOKENIZER_FILES:
         shutil.copyfile(tokenizer_folder / name, folder / name)
     note = (
-        f"a plain {family.architecture}: AutoModelForCausalLM loads it with no Forja installed"
+        f"a plain {architecture}: AutoModelForCausalLM loads it with no Forja installed"
         if standard
         else "no standard class has this mixture of parts: it is exported as model type `forja`, "
         "which loads after `import forja.models.hf`"
     )
-    return ExportFigures(family.architecture, standard, note, model.num_parameters())
+    return ExportFigures(architecture, standard, note, model.num_parameters())
 
 
 def load_run_model(run_folder: Path) -> tuple[Transformer, Tokenizer]:

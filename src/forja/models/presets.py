@@ -12,6 +12,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "gpt2": {
         "activation": "gelu",
         "norm": "layernorm",
+        "norm_place": "pre",
         "positions": "learned",
         "qk_norm": False,
         "bias": True,
@@ -20,10 +21,20 @@ PRESETS: dict[str, dict[str, Any]] = {
     "modern": {
         "activation": "swiglu",
         "norm": "rmsnorm",
+        "norm_place": "pre",
         "positions": "rope",
         "qk_norm": True,
         "bias": False,
         "norm_epsilon": 1e-6,
+    },
+    "original": {
+        "activation": "relu",
+        "norm": "layernorm",
+        "norm_place": "post",
+        "positions": "sinusoidal",
+        "qk_norm": False,
+        "bias": True,
+        "norm_epsilon": 1e-5,
     },
 }
 VOCABULARY_MULTIPLE = 64
@@ -51,6 +62,12 @@ def resolve_config(section: ModelSection, *, vocabulary: int, context: int) -> T
         )
     if chosen["positions"] == "rope" and head_width % 2:
         raise RecipeError(f"rotary positions need heads of even width; this one is {head_width}.")
+    both = section.architecture == "encoder-decoder"
+    if section.encoder_layers is not None and not both:
+        raise RecipeError(
+            f"model.encoder_layers is for an encoder-decoder, and model.architecture is {section.architecture}.",
+            fix="Leave it out, or change the architecture.",
+        )
     return TransformerConfig(
         vocab_size=-(-vocabulary // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE,
         context=context,
@@ -68,6 +85,9 @@ def resolve_config(section: ModelSection, *, vocabulary: int, context: int) -> T
         bias=chosen["bias"],
         tie_embeddings=section.tie_embeddings,
         norm_eps=chosen["norm_epsilon"],
+        norm_place=chosen["norm_place"],
+        architecture=section.architecture,
+        encoder_layers=(section.encoder_layers or section.layers) if both else 0,
     )
 
 

@@ -1,27 +1,39 @@
-"""The transformer, top to bottom, decoder-only. It returns hidden states; losses and logits are
-made from them by whoever needs them, so that the largest tensor of all is never made by default.
+"""The transformer, top to bottom: decoder-only, encoder-only, or an encoder and a decoder. It returns hidden
+states; losses and logits are made from them by whoever needs them, so that the largest tensor of all is
+never made by default.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
 from forja.models.blocked_attention import blocked_attention
 
-Activation = Literal["gelu", "gelu_tanh", "swiglu", "relu2"]
+Activation = Literal["relu", "gelu", "gelu_tanh", "swiglu", "relu2"]
+Architecture = Literal["decoder", "encoder", "encoder-decoder"]
 AttentionKernel = Literal["fused", "blocked"]
 """torch's own, or `blocked_attention`: the same mathematics, and which is quicker depends on the processor."""
+Recompute = Literal["none", "selective", "full"]
+"""What of a block the backward pass computes again rather than finds kept: nothing, all but the results of
+matrix products (Korthikanti et al. 2022, section 5), or everything (Chen et al. 2016)."""
+Rotation = tuple[Tensor, Tensor]
+"""Cosines and sines of rotary positions, (time, head_width / 2) each."""
 
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """A transformer's shape. `vocab_size` is the padded one; `context` is in tokens."""
+    """A transformer's shape. `vocab_size` is the padded one; `context` is in tokens.
+
+    layers: blocks of the only stack, or of the decoder; encoder_layers: of an encoder-decoder's encoder.
+    """
 
     vocab_size: int
     context: int
@@ -33,13 +45,16 @@ class TransformerConfig:
     ffn_width: int
     activation: Activation
     norm: Literal["layernorm", "rmsnorm"]
-    positions: Literal["learned", "rope"]
+    positions: Literal["learned", "rope", "sinusoidal"]
     rope_theta: float
     qk_norm: bool
     bias: bool
     tie_embeddings: bool
     norm_eps: float
     logit_softcap: float | None = None
+    norm_place: Literal["pre", "post"] = "pre"
+    architecture: Architecture = "decoder"
+    encoder_layers: int = 0
 
 
 class KVCache:
@@ -89,11 +104,14 @@ class RMSNorm(nn.RMSNorm):
 
 
 class Attention(nn.Module):
-    """Causal self-attention (Vaswani et al. 2017, section 3.2), with grouped queries (Ainslie et al. 2023)."""
+    """Self-attention (Vaswani et al. 2017, section 3.2), with grouped queries (Ainslie et al. 2023).
 
-    def __init__(self, config: TransformerConfig, layer: int) -> None:
+    causal: a token sees itself and those before it; else all that `mask` (batch, 1, 1, time) leaves.
+    """
+
+    def __init__(self, config: TransformerConfig, layer: int, *, causal: bool) -> None:
         super().__init__()
-        self.config, self.layer = config, layer
+        self.config, self.layer, self.causal = config, layer, causal
         self.kernel: AttentionKernel = "fused"
         self.sizes = [config.heads * config.head_width] + [config.kv_heads * config.head_width] * 2
         self.qkv = nn.Linear(config.width, sum(self.sizes), bias=config.bias)
@@ -102,7 +120,7 @@ class Attention(nn.Module):
             self.q_norm = RMSNorm(config.head_width, eps=config.norm_eps)
             self.k_norm = RMSNorm(config.head_width, eps=config.norm_eps)
 
-    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor] | None, cache: KVCache | None) -> Tensor:
+    def forward(self, x: Tensor, rotation: Rotation | None, cache: KVCache | None, mask: Tensor | None) -> Tensor:
         batch, time, _ = x.shape
         c = self.config
         q, k, v = self.qkv(x).split(self.sizes, dim=-1)  # (batch, time, heads * head_width) each
@@ -116,25 +134,52 @@ class Attention(nn.Module):
             q, k = rotate(q, *rotation), rotate(k, *rotation)
         # In autocast the norms give float32; the product runs in the precision of the values.
         q, k = q.to(v.dtype), k.to(v.dtype)
-        mask = None
         if cache is not None:
             past = cache.length
             k, v = cache.extend(self.layer, k, v)
             if past > 0 and time > 1:
                 mask = torch.ones(time, past + time, dtype=torch.bool, device=x.device).tril(past)
-        if self.kernel == "blocked" and cache is None:
+        if self.causal and self.kernel == "blocked" and cache is None:
             y = blocked_attention(q, k, v)
         else:
-            y = F.scaled_dot_product_attention(
-                q, k, v, attn_mask=mask, is_causal=mask is None and time > 1, enable_gqa=c.kv_heads != c.heads
-            )
+            causal = self.causal and mask is None and time > 1
+            grouped = c.kv_heads != c.heads
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=grouped)
         y = y.transpose(1, 2).reshape(batch, time, self.sizes[0])  # (batch, time, heads * head_width)
         return self.out(y)  # type: ignore[no-any-return]
 
 
+class CrossAttention(nn.Module):
+    """Attention of the decoder to what the encoder made (Vaswani et al. 2017, section 3.2.3); without positions."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.inner = config.heads * config.head_width
+        self.q = nn.Linear(config.width, self.inner, bias=config.bias)
+        self.kv = nn.Linear(config.width, 2 * config.kv_heads * config.head_width, bias=config.bias)
+        self.out = nn.Linear(self.inner, config.width, bias=config.bias)
+        if config.qk_norm:
+            self.q_norm = RMSNorm(config.head_width, eps=config.norm_eps)
+            self.k_norm = RMSNorm(config.head_width, eps=config.norm_eps)
+
+    def forward(self, x: Tensor, memory: Tensor, mask: Tensor | None) -> Tensor:
+        """x: (batch, time, width); memory: (batch, source_time, width); mask: (batch, 1, 1, source_time) or None."""
+        batch, time, _ = x.shape
+        c = self.config
+        q = self.q(x).view(batch, time, c.heads, c.head_width)
+        k, v = self.kv(memory).view(batch, -1, 2 * c.kv_heads, c.head_width).chunk(2, dim=2)
+        if c.qk_norm:
+            q, k = self.q_norm(q), self.k_norm(k)
+        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # (batch, heads, time, head_width) each
+        grouped = c.kv_heads != c.heads
+        y = F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v, attn_mask=mask, enable_gqa=grouped)
+        return self.out(y.transpose(1, 2).reshape(batch, time, self.inner))  # type: ignore[no-any-return]
+
+
 class FeedForward(nn.Module):
-    """GELU (Hendrycks and Gimpel 2016), exact or by tanh, ReLU² (So et al. 2021), or SwiGLU (Shazeer 2020), its
-    gate and up projections fused."""
+    """ReLU (Vaswani et al. 2017, section 3.3), GELU (Hendrycks and Gimpel 2016), exact or by tanh, ReLU² (So et al.
+    2021), or SwiGLU (Shazeer 2020), its gate and up projections fused."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -148,6 +193,8 @@ class FeedForward(nn.Module):
         if self.activation == "swiglu":
             gate, up = h.chunk(2, dim=-1)
             h = F.silu(gate) * up
+        elif self.activation == "relu":
+            h = F.relu(h)
         elif self.activation == "relu2":
             h = F.relu(h).square()
         else:
@@ -156,18 +203,41 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then feed-forward, each on the normalised stream and added to it."""
+    """Attention, attention to the encoder where there is one, then feed-forward, each added to the stream.
 
-    def __init__(self, config: TransformerConfig, layer: int) -> None:
+    Each sublayer sees the normalised stream (pre, Xiong et al. 2020), or the sum is normalised (post, Vaswani et
+    al. 2017, section 3.1).
+    """
+
+    def __init__(self, config: TransformerConfig, layer: int, *, causal: bool, cross: bool = False) -> None:
         super().__init__()
+        self.post = config.norm_place == "post"
+        self.cross = cross
         self.attention_norm = make_norm(config)
-        self.attention = Attention(config, layer)
+        self.attention = Attention(config, layer, causal=causal)
+        if cross:
+            self.cross_norm = make_norm(config)
+            self.cross_attention = CrossAttention(config)
         self.ffn_norm = make_norm(config)
         self.ffn = FeedForward(config)
 
-    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor] | None, cache: KVCache | None) -> Tensor:
-        x = x + self.attention(self.attention_norm(x), rotation, cache)
-        return x + self.ffn(self.ffn_norm(x))  # type: ignore[no-any-return]
+    def forward(
+        self,
+        x: Tensor,
+        rotation: Rotation | None,
+        cache: KVCache | None = None,
+        memory: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """mask: of `memory` where there is one, else of x."""
+        own = None if self.cross else mask
+        x = self._added(x, self.attention_norm, lambda y: self.attention(y, rotation, cache, own))
+        if self.cross:
+            x = self._added(x, self.cross_norm, lambda y: self.cross_attention(y, memory, mask))
+        return self._added(x, self.ffn_norm, self.ffn)
+
+    def _added(self, x: Tensor, norm: nn.Module, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
+        return norm(x + sublayer(x)) if self.post else x + sublayer(norm(x))  # type: ignore[no-any-return]
 
 
 def make_norm(config: TransformerConfig) -> nn.Module:
@@ -179,57 +249,107 @@ def make_norm(config: TransformerConfig) -> nn.Module:
 class Transformer(nn.Module):
     """tokens (batch, time) int64 -> hidden states after the last norm (batch, time, width).
 
-    With a cache, tokens follow those that it holds. Raises ValueError past the context or the cache's room.
+    A decoder's cache holds the tokens before these. Of an encoder-decoder, `source` (batch, source_time) is what its
+    encoder reads, or `memory` what `encode` made of it. `mask` (batch, time or source_time) is false where the
+    encoder's text is padding. Raises ValueError past the context or the cache's room.
     """
 
     cos: Tensor
     sin: Tensor
+    waves: Tensor
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.config = config
+        self.recompute: Recompute = "none"
         self.embedding = nn.Embedding(config.vocab_size, config.width)
         if config.positions == "learned":
             self.position_embedding = nn.Embedding(config.context, config.width)
+        elif config.positions == "sinusoidal":
+            self.register_buffer("waves", torch.empty(config.context, config.width), persistent=False)
         else:
             self.register_buffer("cos", torch.empty(config.context, config.head_width // 2), persistent=False)
             self.register_buffer("sin", torch.empty(config.context, config.head_width // 2), persistent=False)
-            self.fill_rotation()
-        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
+        self.fill_tables()
+        both, alone = config.architecture == "encoder-decoder", config.architecture == "encoder"
+        if both:
+            self.encoder_blocks = nn.ModuleList(Block(config, i, causal=False) for i in range(config.encoder_layers))
+            self.encoder_norm = make_norm(config)
+        self.blocks = nn.ModuleList(Block(config, i, causal=not alone, cross=both) for i in range(config.layers))
         self.final_norm = make_norm(config)
         if not config.tie_embeddings:
             self.head = nn.Linear(config.width, config.vocab_size, bias=False)
 
-    def fill_rotation(self) -> None:
-        """Compute the rotary tables, (context, head_width / 2); they are in no checkpoint."""
+    def fill_tables(self) -> None:
+        """Compute the positions' tables; they are in no checkpoint.
+
+        Rotary: (context, head_width / 2) cosines and sines. Sinusoidal (Vaswani et al. 2017, section 3.5): (context,
+        width), sines in the even columns.
+        """
         c = self.config
-        frequency = c.rope_theta ** (-torch.arange(0, c.head_width, 2).float() / c.head_width)
-        angle = torch.outer(torch.arange(c.context).float(), frequency)
-        self.cos.copy_(angle.cos())
-        self.sin.copy_(angle.sin())
+        time = torch.arange(c.context).float()
+        if c.positions == "rope":
+            angle = torch.outer(time, c.rope_theta ** (-torch.arange(0, c.head_width, 2).float() / c.head_width))
+            self.cos.copy_(angle.cos())
+            self.sin.copy_(angle.sin())
+        elif c.positions == "sinusoidal":
+            angle = torch.outer(time, 10_000.0 ** (-torch.arange(0, c.width, 2).float() / c.width))
+            self.waves.copy_(torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1)[:, : c.width])
 
     @property
     def unembedding(self) -> Tensor:
         """The output matrix, (vocab_size, width)."""
         return self.embedding.weight if self.config.tie_embeddings else self.head.weight
 
-    def forward(self, tokens: Tensor, *, cache: KVCache | None = None) -> Tensor:
-        time = tokens.shape[1]
+    def forward(
+        self,
+        tokens: Tensor,
+        *,
+        source: Tensor | None = None,
+        memory: Tensor | None = None,
+        mask: Tensor | None = None,
+        cache: KVCache | None = None,
+    ) -> Tensor:
+        if source is not None:
+            memory = self.encode(source, mask=mask)
+        if (memory is not None) != (self.config.architecture == "encoder-decoder"):
+            raise ValueError(f"a {self.config.architecture} model takes {'no' if memory is not None else 'a'} source")
         start = 0 if cache is None else cache.length
-        room = self.config.context if cache is None else cache.keys.shape[3]
-        if start + time > room:
-            raise ValueError(f"{start + time} tokens do not fit: there is room for {room}")
-        x = self.embedding(tokens)  # (batch, time, width)
-        rotation = None
-        if self.config.positions == "learned":
-            x = x + self.position_embedding.weight[start : start + time]
-        else:
-            rotation = (self.cos[start : start + time], self.sin[start : start + time])
+        x, rotation = self._embed(tokens, start, self.config.context if cache is None else cache.keys.shape[3])
+        seen = None if mask is None else mask.bool()[:, None, None, :]
         for block in self.blocks:
-            x = block(x, rotation, cache)
+            x = self._run(block, x, rotation, cache, memory, seen)
         if cache is not None:
-            cache.length += time
+            cache.length += tokens.shape[1]
         return self.final_norm(x)  # type: ignore[no-any-return]
+
+    def encode(self, source: Tensor, *, mask: Tensor | None = None) -> Tensor:
+        """What an encoder-decoder's encoder makes of `source`: (batch, source_time) -> (batch, source_time, width)."""
+        x, rotation = self._embed(source, 0, self.config.context)
+        seen = None if mask is None else mask.bool()[:, None, None, :]
+        for block in self.encoder_blocks:
+            x = self._run(block, x, rotation, None, None, seen)
+        return self.encoder_norm(x)  # type: ignore[no-any-return]
+
+    def _embed(self, tokens: Tensor, start: int, room: int) -> tuple[Tensor, Rotation | None]:
+        """Embeddings at positions `start` on, (batch, time, width), and the rotation of queries and keys there."""
+        end = start + tokens.shape[1]
+        if end > room:
+            raise ValueError(f"{end} tokens do not fit: there is room for {room}")
+        x = self.embedding(tokens)
+        if self.config.positions == "learned":
+            return x + self.position_embedding.weight[start:end], None
+        if self.config.positions == "sinusoidal":  # scaled as in Vaswani et al. 2017, section 3.4
+            return x * math.sqrt(self.config.width) + self.waves[start:end], None
+        return x, (self.cos[start:end], self.sin[start:end])
+
+    def _run(self, block: nn.Module, x: Tensor, *rest: Any) -> Tensor:
+        if self.recompute == "none" or not torch.is_grad_enabled():
+            return block(x, *rest)  # type: ignore[no-any-return]
+        kept = {"context_fn": _keep_products} if self.recompute == "selective" else {}
+        # Nothing in a block draws random numbers.
+        again: Tensor = checkpoint(block, x, *rest, use_reentrant=False, preserve_rng_state=False, **kept)
+        return again
 
     def logits(self, hidden: Tensor) -> Tensor:
         """hidden (..., width) -> logits (..., vocab_size)."""
@@ -243,10 +363,13 @@ class Transformer(nn.Module):
         As GPT-2 (Radford et al. 2019, section 2.3): N(0, 0.02), residual projections divided by
         sqrt(2 x layers). With RMSNorm, as modded-nanogpt: matrices N(0, 1 / fan-in) scaled by 0.5,
         residual projections zero, so that every block starts as the identity, and an untied output layer
-        zero, so that every token starts as likely as any other.
+        zero, so that every token starts as likely as any other. With norms behind the sublayers, matrices
+        N(0, 2 / (fan-in + fan-out)) (Glorot and Bengio 2010), and embeddings that sinusoidal positions will
+        scale up N(0, 1 / width), as in the 2017 transformer's code.
         """
         source = torch.Generator().manual_seed(seed)
-        modern = self.config.norm == "rmsnorm"
+        c = self.config
+        modern, post = c.norm == "rmsnorm", c.norm_place == "post"
         for name, parameter in self.named_parameters():
             with torch.no_grad():
                 if parameter.dim() < 2:
@@ -254,13 +377,20 @@ class Transformer(nn.Module):
                 elif name == "head.weight" and modern:
                     parameter.zero_()
                 elif "embedding" in name or name == "head.weight":
-                    parameter.normal_(0, 0.02, generator=source)
+                    std = c.width**-0.5 if c.positions == "sinusoidal" else 0.02
+                    parameter.normal_(0, std, generator=source)
+                elif post:
+                    parameter.normal_(0, (2 / sum(parameter.shape)) ** 0.5, generator=source)
                 elif name.endswith(("out.weight", "down.weight")):
-                    scale = 0.0 if modern else 0.02 / math.sqrt(2 * self.config.layers)
+                    scale = 0.0 if modern else 0.02 / math.sqrt(2 * (c.layers + c.encoder_layers))
                     parameter.normal_(0, 1, generator=source).mul_(scale)
                 else:
                     scale = 0.5 / math.sqrt(parameter.shape[1]) if modern else 0.02
                     parameter.normal_(0, scale, generator=source)
+
+    def use_recompute(self, recompute: Recompute) -> None:
+        """Keep this much less for the backward pass from now on: memory for time."""
+        self.recompute = recompute
 
     def use_attention(self, kernel: AttentionKernel) -> None:
         """Compute attention without a cache by this kernel from now on."""
@@ -281,3 +411,22 @@ class Transformer(nn.Module):
             n -= self.embedding.weight.numel()
         attention = 12 * self.config.layers * self.config.heads * self.config.head_width * self.config.context
         return 6 * n + attention
+
+
+PRODUCTS = {
+    torch.ops.aten.mm.default,
+    torch.ops.aten.addmm.default,
+    torch.ops.aten._scaled_dot_product_flash_attention.default,
+    torch.ops.aten._scaled_dot_product_efficient_attention.default,
+    torch.ops.aten._scaled_dot_product_cudnn_attention.default,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default,
+}
+
+
+def _keep_products() -> Any:
+    """Contexts of a checkpoint that keeps the results of linear layers and of fused attention."""
+
+    def policy(context: Any, operation: Any, *_: Any, **__: Any) -> CheckpointPolicy:
+        return CheckpointPolicy.MUST_SAVE if operation in PRODUCTS else CheckpointPolicy.PREFER_RECOMPUTE
+
+    return create_selective_checkpoint_contexts(policy)  # type: ignore[no-untyped-call]
