@@ -21,7 +21,7 @@ from forja.training.compilation import compile_pays
 from forja.training.machine import available_memory, keep_memory, physical_cores
 from forja.training.optimizers import OptimizerSettings, build_optimizer, hidden_matrices, orthogonalised
 from forja.training.precision import Product, choose_precision
-from forja.training.resolve import largest_micro_batch
+from forja.training.micro_batch import largest_micro_batch
 from forja.training.rules import MeanGradient, micro_batches
 from forja.training.schedules import schedule
 from forja.training.strategy import OneProcess
@@ -129,16 +129,10 @@ def test_compiling_must_save_more_than_it_costs() -> None:
     assert not compile_pays(1.0, 1.1, 0.0, 1000)
 
 
-def test_a_micro_batch_divides_the_batch_and_shrinks_with_memory() -> None:
-    config = tiny_model().config
-    assert largest_micro_batch(config, 1000, 12, 2**33) == 12
-    assert largest_micro_batch(config, 1000, 12, 0) == 1
-
-
 def test_an_empty_batch_gives_no_gradient() -> None:
     batch = namedtuple("batch", ["inputs"])(torch.zeros(0, 4))
     assert list(micro_batches(batch, 2)) == []
-    figures = MeanGradient(2).gradients(nn.Linear(2, 2), batch, None, OneProcess())  # type: ignore[arg-type]
+    figures = MeanGradient(2).gradients(nn.Linear(2, 2), batch, OneProcess())
     assert (figures.loss, figures.norm, figures.weight) == (0.0, 0.0, 0.0)
 
 

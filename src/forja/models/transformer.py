@@ -237,7 +237,7 @@ class Block(nn.Module):
         return self._added(x, self.ffn_norm, self.ffn)
 
     def _added(self, x: Tensor, norm: nn.Module, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
-        return norm(x + sublayer(x)) if self.post else x + sublayer(norm(x))  # type: ignore[no-any-return]
+        return norm(x + sublayer(x)) if self.post else x + sublayer(norm(x))
 
 
 def make_norm(config: TransformerConfig) -> nn.Module:
@@ -346,7 +346,7 @@ class Transformer(nn.Module):
     def _run(self, block: nn.Module, x: Tensor, *rest: Any) -> Tensor:
         if self.recompute == "none" or not torch.is_grad_enabled():
             return block(x, *rest)  # type: ignore[no-any-return]
-        kept = {"context_fn": _keep_products} if self.recompute == "selective" else {}
+        kept: dict[str, Any] = {"context_fn": _keep_products} if self.recompute == "selective" else {}
         # Nothing in a block draws random numbers.
         again: Tensor = checkpoint(block, x, *rest, use_reentrant=False, preserve_rng_state=False, **kept)
         return again

@@ -161,9 +161,10 @@ def latest_checkpoint(folder: Path) -> Checkpoint | None:
 
 def prune_checkpoints(folder: Path, *, keep_last: int, best: int | None, keep_every: int | None = None) -> None:
     """Keep the newest `keep_last`, the best, and every `keep_every` steps with the best of its time, so that training
-    can go on from each; remove the others."""
+    can go on from each; remove the others, and those that a stop had asked for."""
     steps = list_checkpoints(folder)
-    kept = {*steps[-keep_last:], *(step for step in steps if keep_every and step % keep_every == 0)}
+    regular = [step for step in steps if not _state(folder, step).get("asked", False)]
+    kept = {*regular[-keep_last:], *(step for step in regular if keep_every and step % keep_every == 0)}
     kept |= {best_before(folder, step) for step in kept} | {-1 if best is None else best}
     for step in steps:
         if step not in kept:
@@ -172,11 +173,15 @@ def prune_checkpoints(folder: Path, *, keep_last: int, best: int | None, keep_ev
 
 def best_before(folder: Path, step: int) -> int:
     """The best checkpoint's step when that of `step` was written; -1 where there was none yet, or it is damaged."""
+    return int(_state(folder, step).get("best_step", -1))
+
+
+def _state(folder: Path, step: int) -> dict[str, Any]:
+    """What the checkpoint says of itself; nothing where it is damaged."""
     try:
-        state = json.loads((checkpoint_folder(folder, step) / "state.json").read_text(encoding="utf-8"))
-        return int(state["best_step"])
-    except (OSError, ValueError, KeyError):
-        return -1
+        return dict(json.loads((checkpoint_folder(folder, step) / "state.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def drop_later(folder: Path, after: int) -> None:

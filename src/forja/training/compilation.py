@@ -41,10 +41,9 @@ def compile_model(model: nn.Module) -> None:
     model.compile(dynamic=False)
 
 
-def try_compiled(model: nn.Module, measure: Callable[[], tuple[float, float]]) -> tuple[float, float] | None:
-    """Compile, and return (first step's, later steps') seconds; None, said aloud, where it fails."""
+def try_compiled(measure: Callable[[], tuple[float, float]]) -> tuple[float, float] | None:
+    """What measuring a compiled model gives: (first step's, later steps') seconds; None, said aloud, where it fails."""
     try:
-        compile_model(model)
         return measure()
     except Exception as error:  # the compiler's many ways of failing all mean the same here
         say(f"  torch.compile does not work here ({type(error).__name__}); training runs without it")

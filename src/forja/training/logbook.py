@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from forja.errors import ForjaError
 
+Listener = Callable[[dict[str, Any]], None]
+"""Told each line that is written."""
+
 
 class Log:
     """Append lines to `path`, each at once in the system's hands, so that SIGKILL loses none."""
 
-    def __init__(self, path: Path, *, after_step: int) -> None:
+    def __init__(self, path: Path, *, after_step: int, listeners: Sequence[Listener] = ()) -> None:
         """Go on after `after_step`: lines of later steps, which will be made again, are dropped."""
         path.parent.mkdir(parents=True, exist_ok=True)
         kept = [line for line in read_log(path) if line["step"] <= after_step]
         aside = path.with_name(f".{path.name}.new")
         aside.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         os.replace(aside, path)
-        self.path = path
+        self.path, self.listeners = path, listeners
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
 
     def write(self, line: dict[str, Any]) -> None:
@@ -35,6 +38,8 @@ class Log:
                 where=str(self.path),
                 fix="Make room and give the same command: it goes on from the last checkpoint.",
             ) from error
+        for listener in self.listeners:
+            listener(line)
 
     def sync(self) -> None:
         os.fsync(self._file.fileno())
@@ -74,6 +79,6 @@ def log_totals(path: Path) -> LogTotals:
         peak = max(peak, line.get("peak_memory_bytes", 0))
         if "loss" in line:
             steps, tokens, seconds = steps + 1, tokens + line["tokens"], seconds + line["seconds"]
-        else:
+        elif "valid_loss" in line:
             validation += line["seconds"]
     return LogTotals(steps, tokens, seconds, validation, peak)

@@ -13,6 +13,7 @@ import psutil  # type: ignore[import-untyped]
 import torch
 
 CGROUP = Path("/sys/fs/cgroup")
+OWN_CGROUP = Path("/proc/self/cgroup")
 GIB = 1024**3
 
 
@@ -33,22 +34,81 @@ def _cgroup_cores() -> int:
 
 
 def available_memory() -> int:
-    """Bytes that this process may still take: the machine's, or what its cgroup allows if that is less."""
+    """Bytes that this process may still take: the machine's, or what its control groups allow if that is less."""
     free = int(psutil.virtual_memory().available)
+    for folder in _own_cgroups():
+        limit, used = _number(folder / "memory.max"), _number(folder / "memory.current")
+        if limit is None:  # the first version of control groups
+            limit, used = _number(folder / "memory.limit_in_bytes"), _number(folder / "memory.usage_in_bytes")
+        if limit is not None and used is not None:
+            free = min(free, max(0, limit - used + _reclaimable(folder)))
+    return free
+
+
+def _own_cgroups() -> list[Path]:
+    """The folders of this process's control group and those above it, whose limits all hold."""
+    found = [CGROUP, CGROUP / "memory"]
     try:
-        limit = (CGROUP / "memory.max").read_text().strip()
-        used = int((CGROUP / "memory.current").read_text())
+        lines = OWN_CGROUP.read_text().splitlines()
+    except OSError:
+        return found
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        top = CGROUP if not controllers else CGROUP / "memory"
+        if not controllers or "memory" in controllers.split(","):
+            own = top / path.lstrip("/")
+            found += [folder for folder in (own, *own.parents) if top in folder.parents]
+    return found
+
+
+def _number(path: Path) -> int | None:
+    """What the file says; None where there is none, or no limit."""
+    try:
+        return int(path.read_text())
     except (OSError, ValueError):
-        return free
-    return free if limit == "max" else max(0, min(free, int(limit) - used))
+        return None
+
+
+def _reclaimable(folder: Path) -> int:
+    """Bytes of files' contents that the kernel would give up before it kills."""
+    try:
+        lines = (folder / "memory.stat").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith(("inactive_file ", "total_inactive_file ")))
 
 
 def peak_memory() -> int:
     """The most bytes that this process has held: on the GPU where there is one, else in memory."""
     if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())
+    peak = _status("VmHWM")
+    if peak is not None:
+        return peak
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def resident_memory() -> int:
+    """The bytes that this process holds in memory now."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def restart_peak_memory() -> bool:
+    """Count the peak from here on (Linux only); whether that could be had."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return _status("VmHWM") is not None
+
+
+def _status(key: str) -> int | None:
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:")), None)
 
 
 def keep_memory(reserve: int | None = None) -> bool:

@@ -73,7 +73,7 @@ class Optimizer:
         }
 
     def load_state_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take the state of `state_tensors`. Raises ForjaError when it belongs to other parameters."""
+        """Take the state of `state_tensors`. Raises ForjaError when it is another model's or another optimizer's."""
         for part in self.parts:
             part.state.clear()
         owner = {id(p): part for part in self.parts for group in part.param_groups for p in group["params"]}
@@ -81,9 +81,20 @@ class Optimizer:
             parameter_name, _, key = name.rpartition("/")
             parameter = self.named.get(parameter_name)
             if parameter is None or (value.ndim and value.shape != parameter.shape):
-                raise ForjaError(f"the optimizer state has {name}, which does not fit this model.")
+                raise _foreign(name)
+            part = owner[id(parameter)]
+            if key not in STATES[type(part)]:
+                raise _foreign(name)
             place = value.device if key == STEP else parameter.device
-            owner[id(parameter)].state[parameter][key] = value.to(place).clone()
+            part.state[parameter][key] = value.to(place).clone()
+
+
+def _foreign(name: str) -> ForjaError:
+    return ForjaError(
+        f"the checkpoint's optimizer is not this one: it has {name}.",
+        where="training",
+        fix="Set training.optimizer.kind and the model as they were, or train in another run (--name).",
+    )
 
 
 def build_optimizer(model: nn.Module, settings: OptimizerSettings) -> Optimizer:
@@ -199,3 +210,7 @@ def _by_shape(parameters: Iterable[nn.Parameter]) -> list[list[nn.Parameter]]:
         if parameter.grad is not None:
             alike.setdefault(parameter.shape, []).append(parameter)
     return list(alike.values())
+
+
+STATES = {torch.optim.AdamW: ("exp_avg", "exp_avg_sq", STEP), Muon: ("momentum",)}
+"""What each optimizer keeps of a parameter."""

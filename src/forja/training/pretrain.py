@@ -18,15 +18,18 @@ from forja.run import read_json, write_json_atomic
 from forja.tokens.loader import Batches, TokenSplit, read_slots, spread_slots
 from forja.training.checkpoints import checkpoint_folder
 from forja.training.compilation import compile_model
+from forja.training.distributed import strategy_for
+from forja.training.guard import Guard
+from forja.training.keeper import Progress
 from forja.training.logbook import log_totals
-from forja.training.loop import CHECKPOINTS, LOG, Pace, Progress, Validate, mean_loss, train
+from forja.training.loop import CHECKPOINTS, GUARD, LOG, Pace, Validate, mean_loss, train
 from forja.training.machine import keep_memory, peak_memory
 from forja.training.objectives import next_token
 from forja.training.optimizers import build_optimizer
-from forja.training.resolve import optimizer_settings, resolved_once
+from forja.training.processes import Company, rank, world_size
+from forja.training.resolve import Resolved, Work, batch_size, optimizer_settings, resolved_once
 from forja.training.rules import MeanGradient, micro_batches
 from forja.training.schedules import schedule
-from forja.training.strategy import strategy_here
 
 RESULT = Path("training") / "result.json"
 RESOLVED = Path("training") / "resolved.json"
@@ -52,38 +55,44 @@ class TrainingFigures:
 
 
 def pretrain(
-    section: TrainingSection, model_section: ModelSection, tokens_folder: Path, workspace: Path, *, seed: int
+    section: TrainingSection,
+    model_section: ModelSection,
+    tokens_folder: Path,
+    workspace: Path,
+    *,
+    seed: int,
+    company: Company | None = None,
 ) -> TrainingFigures:
     """Train from `tokens_folder`, going on from whatever `workspace` holds of the same plan.
 
-    Writes workspace/training/{resolved.json, log.jsonl, result.json} and workspace/checkpoints/.
-    Raises ForjaError for too little text, a loss that is not finite, or a disk that refuses.
+    Writes workspace/training/{resolved.json, log.jsonl, result.json} and workspace/checkpoints/. company: of the
+    processes that a launcher started, all of which call this.
+    Raises ForjaError for too little text, a loss that diverges for good, or a disk that refuses.
     """
     keep_memory()
     split = TokenSplit.open(tokens_folder, "train")
-    _require_sequences(split, section.batch, tokens_folder)
+    _require_sequences(split, tokens_folder)
     model = Transformer(resolve_config(model_section, vocabulary=split.vocabulary, context=split.context))
     model.init_weights(seed)
-    batches = Batches(split, batch_size=section.batch, seed=seed)
-
-    strategy = strategy_here("fp32")
-    (workspace / "training").mkdir(parents=True, exist_ok=True)
-    known = workspace / RESOLVED
-    if strategy.rank == 0:
-        resolved_once(known, section, model, batches, split.sequences, strategy.world)
-    strategy.wait_for_all()
-    resolved, measured = resolved_once(known, section, model, batches, split.sequences, strategy.world)
+    objective = next_token
+    batch = batch_size(section, split.sequences, split.context, world_size())
+    if split.sequences < batch:
+        say(f"  the training text is only {split.sequences:,} sequences, fewer than a batch of {batch}")
+    batches = Batches(split, batch_size=batch, seed=seed)
+    work = Work(model, objective, batches, split.sequences, world_size())
+    resolved, measured = _resolved(section, work, batch, workspace, company or Company())
 
     torch.set_num_threads(resolved.threads)
-    strategy.precision = resolved.precision
+    strategy = strategy_for(section.strategy, resolved.precision, offload=section.offload)
     model.use_attention(resolved.attention)
+    model.use_recompute(section.gradient_checkpointing)
     if resolved.compile:
         compile_model(model)
-    shape = section.schedule
+    shape, care = section.schedule, section.divergence
     at = train(
         model,
         batches,
-        next_token,
+        objective,
         MeanGradient(resolved.micro_batch, section.optimizer.clip),
         build_optimizer(model, optimizer_settings(section.optimizer)),
         schedule(shape.kind, resolved.steps, warmup=shape.warmup, decay=shape.decay, floor=shape.floor),
@@ -98,6 +107,7 @@ def pretrain(
             patience=section.patience,
             min_delta=section.min_delta,
         ),
+        guard=Guard(workspace / GUARD, action=care.action, spike=care.spike, rollbacks=care.rollbacks),
         validate=validation(tokens_folder, section.valid_sequences, resolved.micro_batch),
         seed=seed,
         description=asdict(model.config),
@@ -108,6 +118,20 @@ def pretrain(
     return _figures(model, at, workspace, asdict(resolved), measured)
 
 
+def _resolved(
+    section: TrainingSection, work: Work, batch: int, workspace: Path, company: Company
+) -> tuple[Resolved, dict[str, Any]]:
+    """Resolved by rank 0 and taken over by the others."""
+    path = workspace / RESOLVED
+    if rank() > 0:
+        company.hear()
+        return resolved_once(path, section, work, batch)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    resolved, measured = resolved_once(path, section, work, batch)
+    company.tell({"resolved": True})
+    return resolved, measured
+
+
 def best_checkpoint(folder: Path) -> Path:
     """The checkpoint with the best weights, of a run or a workspace. Raises ForjaError before training is done."""
     result = read_json(folder / RESULT)
@@ -116,15 +140,13 @@ def best_checkpoint(folder: Path) -> Path:
     return folder / str(result["best"])
 
 
-def _require_sequences(split: TokenSplit, batch: int, tokens_folder: Path) -> None:
+def _require_sequences(split: TokenSplit, tokens_folder: Path) -> None:
     if split.sequences == 0:
         raise ForjaError(
             f"the training text is {split.tokens:,} tokens, less than one sequence of {split.context + 1}.",
             where=str(tokens_folder),
             fix="Add sources to the recipe, or lower tokens.context.",
         )
-    if split.sequences < batch:
-        say(f"  the training text is only {split.sequences:,} sequences, fewer than a batch of {batch}")
 
 
 def validation(tokens_folder: Path, sequences: int, micro_batch: int) -> Validate | None:
@@ -135,7 +157,7 @@ def validation(tokens_folder: Path, sequences: int, micro_batch: int) -> Validat
         say("  the validation split is smaller than one sequence: training runs without validation")
         return None
     slots = spread_slots(split.sequences, sequences)
-    return mean_loss(next_token, list(micro_batches(read_slots(split, slots), micro_batch)))
+    return mean_loss(list(micro_batches(read_slots(split, slots), micro_batch)))
 
 
 def _write_result(workspace: Path, at: Progress) -> None:

@@ -1,26 +1,31 @@
-"""One process or many behind one small front: device, precision, and what crosses processes.
+"""How a step is spread over processes: the small front that the loop is written against, and one process alone.
 
-The loop is written against `Strategy`. One process needs nothing of Accelerate, which takes seconds
-to import; several, or a launcher's settings in the environment, get Accelerate's own machinery.
+Several processes are in `distributed.py`, whose machinery takes seconds to import.
 """
 
 from __future__ import annotations
 
-import gc
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from forja.training.learner import Learner
 from forja.training.optimizers import Optimizer
 from forja.training.precision import DTYPES, Precision
+from forja.training.tensors import cpu_copies, model_tensors
+
+Tensors = dict[str, Tensor]
+Named = Mapping[str, Tensor]
 
 
 class Strategy(Protocol):
-    """How one step's computation is spread; `rank` of `world` processes, all on `device`."""
+    """How one step's computation is spread; `rank` of `world` processes, all on `device`.
+
+    Whatever is said of all processes is to be called by all of them.
+    """
 
     precision: Precision
 
@@ -30,19 +35,32 @@ class Strategy(Protocol):
     def world(self) -> int: ...
     @property
     def device(self) -> torch.device: ...
-    def prepare(self, model: nn.Module, optimizer: Optimizer) -> nn.Module:
-        """The model as it is to be called; the optimizer is made ready in place."""
+    def prepare(self, learner: Learner, optimizer: Optimizer) -> nn.Module:
+        """The learner as it is to be called; model and optimizer are made ready in place."""
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Forward passes run inside."""
 
-    def accumulate(self, model: nn.Module, last: bool) -> AbstractContextManager[Any]:
-        """A micro-batch's forward and backward run inside; gradients cross processes only at the last."""
+    def accumulate(self, called: nn.Module, last: bool) -> AbstractContextManager[Any]:
+        """A micro-batch's forward and backward run inside; gradients cross processes at the last, at the latest."""
 
     def backward(self, loss: Tensor) -> None: ...
 
+    def finish_gradients(self, called: nn.Module, factor: float, clip: float) -> float:
+        """Make what was summed over all processes `factor` times as large, its norm at most `clip` (0: any); returns
+        the norm before clipping."""
+
+    def step(self, optimizer: Optimizer) -> None:
+        """Apply the gradients."""
+
     def reduce_sum(self, value: Tensor) -> Tensor:
         """The sum of `value` over processes."""
+
+    def whole(self, learner: Learner, optimizer: Optimizer) -> tuple[Tensors, Tensors]:
+        """Copies in this process's memory of all model and optimizer tensors, unsplit, by name; empty but at rank 0."""
+
+    def put(self, learner: Learner, optimizer: Optimizer, model: Named, state: Named) -> None:
+        """The inverse of `whole`, every process given all tensors."""
 
     def wait_for_all(self) -> None: ...
 
@@ -60,8 +78,8 @@ class OneProcess:
         self.precision: Precision = precision
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
-    def prepare(self, model: nn.Module, optimizer: Optimizer) -> nn.Module:
-        return model
+    def prepare(self, learner: Learner, optimizer: Optimizer) -> nn.Module:
+        return learner
 
     @contextmanager
     def autocast(self) -> Iterator[None]:
@@ -71,15 +89,27 @@ class OneProcess:
         with torch.autocast(self.device.type, dtype=DTYPES[self.precision]):
             yield
 
-    def accumulate(self, model: nn.Module, last: bool) -> AbstractContextManager[Any]:
+    def accumulate(self, called: nn.Module, last: bool) -> AbstractContextManager[Any]:
         return nullcontext()
 
     def backward(self, loss: Tensor) -> None:
         loss.backward()  # type: ignore[no-untyped-call]
 
+    def finish_gradients(self, called: nn.Module, factor: float, clip: float) -> float:
+        return scale_and_clip(called, factor, clip)
+
+    def step(self, optimizer: Optimizer) -> None:
+        optimizer.step()
+
     def reduce_sum(self, value: Tensor) -> Tensor:
         return value
 
+    def whole(self, learner: Learner, optimizer: Optimizer) -> tuple[Tensors, Tensors]:
+        return cpu_copies(model_tensors(learner.model)), cpu_copies(optimizer.state_tensors())
+
+    def put(self, learner: Learner, optimizer: Optimizer, model: Named, state: Named) -> None:
+        put_whole(learner, optimizer, model, state)
+
     def wait_for_all(self) -> None:
         pass
 
@@ -87,52 +117,24 @@ class OneProcess:
         pass
 
 
-class Accelerated:
-    """Accelerate's processes, as `accelerate launch` or `torchrun` set them up."""
-
-    def __init__(self, precision: Precision = "fp32", *, cpu: bool = False) -> None:
-        # Imported once a process group is there (by DDP, say), this module would keep hold of it for good.
-        import torch.distributed.nn  # noqa: F401
-        from accelerate import Accelerator
-
-        self.precision: Precision = precision
-        # fp16's loss is scaled by the gradient rule, once for all strategies, so none is asked for here.
-        self.accelerator = Accelerator(mixed_precision="no", cpu=cpu)
-        self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
-        self.device: torch.device = self.accelerator.device
-
-    def prepare(self, model: nn.Module, optimizer: Optimizer) -> nn.Module:
-        prepared: nn.Module = self.accelerator.prepare_model(model)
-        return prepared
-
-    def autocast(self) -> AbstractContextManager[Any]:
-        if self.precision == "fp32":
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=DTYPES[self.precision])
-
-    def accumulate(self, model: nn.Module, last: bool) -> AbstractContextManager[Any]:
-        return nullcontext() if last else self.accelerator.no_sync(model)
-
-    def backward(self, loss: Tensor) -> None:
-        self.accelerator.backward(loss)
-
-    def reduce_sum(self, value: Tensor) -> Tensor:
-        reduced: Tensor = self.accelerator.reduce(value, reduction="sum")
-        return reduced
-
-    def wait_for_all(self) -> None:
-        self.accelerator.wait_for_everyone()
-
-    def close(self) -> None:
-        # A thread of the group that frees a tensor after the interpreter's end aborts the process.
-        # They end with the group, and that with the last model which holds it.
-        self.accelerator.free_memory()
-        self.accelerator.end_training()
-        gc.collect()
+def scale_and_clip(called: nn.Module, factor: float, clip: float) -> float:
+    """Scale the gradients in place, their norm at most `clip` (0: any); returns the norm before clipping."""
+    gradients = [p.grad for p in called.parameters() if p.grad is not None]
+    if not gradients:
+        return 0.0
+    total: Any = torch.nn.utils.get_total_norm(gradients)
+    if hasattr(total, "full_tensor"):  # of gradients that are split over processes
+        total = total.full_tensor()
+    norm = float(total) * factor
+    if clip and norm > clip:
+        factor *= clip / (norm + 1e-6)
+    torch._foreach_mul_(gradients, factor)
+    return norm
 
 
-def strategy_here(precision: Precision) -> Strategy:
-    """One process, or Accelerate where a launcher set several up."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        return Accelerated(precision, cpu=not torch.cuda.is_available())
-    return OneProcess(precision)
+def put_whole(learner: Learner, optimizer: Optimizer, model: Named, state: Named) -> None:
+    """Copy whole tensors into a model and an optimizer that are whole here."""
+    with torch.no_grad():
+        for name, value in model_tensors(learner.model).items():
+            value.copy_(model[name])
+    optimizer.load_state_tensors(state)
