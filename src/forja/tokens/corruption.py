@@ -116,9 +116,14 @@ def corrupted(
 
 
 def _hiding(objective: str) -> Hiding | None:
-    """None for next-token. Raises ValueError for what is no objective."""
-    names: dict[str, Hiding | None] = {"masked": "masked", "span-corruption": "span-corruption", "prefix": "prefix"}
-    return {**names, "next-token": None}[objective]
+    """None for next-token. Raises KeyError for what is no objective."""
+    names: dict[str, Hiding | None] = {
+        "next-token": None,
+        "masked": "masked",
+        "span-corruption": "span-corruption",
+        "prefix": "prefix",
+    }
+    return names[objective]
 
 
 def _noise(seed: int | str, epochs: Ids, slots: Ids, words: int) -> npt.NDArray[np.uint64]:
