@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from forja.errors import RecipeError
-from forja.recipe import Recipe
+from forja.errors import ForjaError, RecipeError
+from forja.recipe import Recipe, fitting_objective
 from forja.recipe_file import dump_recipe, load_recipe, shipped_recipes
 
 
@@ -129,3 +129,22 @@ def test_a_wrong_override_is_blamed_on_the_command_line() -> None:
 
 def test_the_schema_is_plain_json(tmp_path: Path) -> None:
     assert yaml.safe_load(yaml.safe_dump(Recipe.model_json_schema()))["title"] == "Recipe"
+
+
+@pytest.mark.parametrize(
+    ("asked", "architecture", "trained"),
+    [
+        ("auto", "decoder", "next-token"),
+        ("auto", "encoder", "masked"),
+        ("auto", "encoder-decoder", "span-corruption"),
+        ("prefix", "encoder-decoder", "prefix"),
+    ],
+)
+def test_the_objective_is_the_first_that_fits_the_architecture(asked: str, architecture: str, trained: str) -> None:
+    assert fitting_objective(asked, architecture) == trained
+
+
+def test_an_objective_that_does_not_fit_says_which_would() -> None:
+    with pytest.raises(ForjaError, match="masked does not train an encoder-decoder") as error:
+        fitting_objective("masked", "encoder-decoder")
+    assert "Use span-corruption or prefix" in str(error.value)

@@ -106,11 +106,9 @@ def _print_ending(run: Run, metrics: dict[str, float], reference: str, prompt: s
         print(f"\nA sample, at temperature {warm[0]['temperature']:g}:\n")
         print(f"  {warm[0]['prompt']}{warm[0]['text']}".replace("\n", "\n  "))
     if "perplexity.test" in metrics:
-        print(
-            f"\nPerplexity {metrics['perplexity.test']:.1f} on held-out documents "
-            f"(a bigram model: {metrics['perplexity.bigram.test']:.1f}, "
-            f"a unigram model: {metrics['perplexity.unigram.test']:.1f})."
-        )
+        counting = [(kind, metrics.get(f"perplexity.{kind}.test")) for kind in ("bigram", "unigram")]
+        beside = ", ".join(f"a {kind} model: {found:.1f}" for kind, found in counting if found is not None)
+        print(f"\nPerplexity {metrics['perplexity.test']:.1f} on held-out documents ({beside}).")
     print(f"Report: {run.folder / 'report.html'}")
     print("\nTry next:")
     print(f"  forja generate {run.name} {shlex.quote(prompt)}")

@@ -17,7 +17,7 @@ from typing import Any
 
 from forja.errors import ForjaError
 from forja.progress import duration, say
-from forja.recipe import Recipe
+from forja.recipe import Recipe, fitting_objective
 from forja.recipe_file import dump_recipe
 from forja.run import Run, digest, output_digests, write_json_atomic, write_text_atomic
 
@@ -315,7 +315,8 @@ def _evaluate(job: Job) -> Any:
     from forja.models.hub import load_run_model
 
     model, _ = load_run_model(job.run.folder)
-    return evaluate_splits(job.recipe.evaluation, model, job.run.folder / "tokens", job.workspace)
+    tokens, objective = job.run.folder / "tokens", _objective(job.recipe)
+    return evaluate_splits(job.recipe.evaluation, model, tokens, job.workspace, objective=objective)
 
 
 def _report(job: Job) -> Any:
@@ -324,6 +325,10 @@ def _report(job: Job) -> Any:
 
     seed = job.recipe.seed
     return report_stage(job.recipe.report, job.run.folder, job.workspace, continue_text=stream_text, seed=seed)
+
+
+def _objective(recipe: Recipe) -> str:
+    return fitting_objective(recipe.training.objective, recipe.model.architecture)
 
 
 def _weights(recipe: Recipe) -> dict[str, float]:
@@ -388,7 +393,14 @@ STAGES = (
             "model": recipe.model.model_dump(mode="json"),
             "training": recipe.training.model_dump(mode="json"),
         },
-        ("training", "models/transformer.py", "models/blocked_attention.py", "models/presets.py", "tokens/loader.py"),
+        (
+            "training",
+            "models/transformer.py",
+            "models/blocked_attention.py",
+            "models/presets.py",
+            "tokens/loader.py",
+            "tokens/corruption.py",
+        ),
         ("torch", "accelerate", "numpy"),
         _pretrain,
     ),
@@ -405,8 +417,8 @@ STAGES = (
         "evaluate",
         ("evaluation",),
         ("tokens", "export"),
-        lambda recipe: {"evaluation": recipe.evaluation.model_dump(mode="json")},
-        ("evaluation/perplexity.py", "evaluation/baselines.py"),
+        lambda recipe: {"evaluation": recipe.evaluation.model_dump(mode="json"), "objective": _objective(recipe)},
+        ("evaluation/perplexity.py", "evaluation/hidden.py", "evaluation/baselines.py", "tokens/corruption.py"),
         ("torch", "numpy"),
         _evaluate,
     ),

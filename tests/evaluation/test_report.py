@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,8 +18,10 @@ from forja.errors import ForjaError
 from forja.evaluation import findings
 from forja.evaluation.machine import machine_description
 from forja.evaluation.metrics import PROMISED, collect_metrics
-from forja.evaluation.report import write_report
+from forja.evaluation.report import report_stage, write_report
 from forja.evaluation.wording import choices, gap_sentence, size, verdict
+from forja.models import hub
+from forja.recipe import ReportSection
 
 HOSTILE = "</pre><script>fetch('https://example.com')</script><img src=https://example.com/x.png onerror=alert(1)>"
 MACHINE = {"Processor": "A <processor> of 2 cores", "Memory": "8.0 GiB"}
@@ -136,6 +139,53 @@ def test_a_report_needs_neither_rejections_nor_samples_nor_validations(tmp_path:
     assert "The recipe asks for none" in text
 
 
+def measured_by(run: Path, objective: str) -> Path:
+    """The run, but that its model is no decoder's."""
+    path = run / "evaluation" / "perplexity.json"
+    figures = {**json.loads(path.read_text()), "objective": objective}
+    for split in ("valid", "test"):
+        figures[split]["bits_per_byte"] = None
+        if objective != "prefix":
+            figures[split]["bigram"] = None
+    path.write_text(json.dumps(figures))
+    return run
+
+
+@pytest.mark.parametrize("objective", ["masked", "span-corruption", "prefix"])
+def test_the_report_of_what_is_no_decoder_leaves_out_what_there_cannot_be(run: Path, objective: str) -> None:
+    html = write_report(measured_by(run, objective), [], MACHINE).read_text()
+    text = Page(html).text
+    assert "31.4" in text
+    assert "702.9" in text
+    assert ("121.6" in text) == ("Bigram: Kneser-Ney" in html) == (objective == "prefix")
+    assert "Bits per byte" not in text
+    assert ("continues no text, so none is drawn" in text) == (objective == "masked")
+    metrics = collect_metrics(run)
+    assert "bits_per_byte.test" not in metrics
+    assert None not in metrics.values()
+
+
+def test_no_sample_is_drawn_of_an_encoder(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = SimpleNamespace(config=SimpleNamespace(architecture="encoder"))
+    monkeypatch.setattr(hub, "load_run_model", lambda folder: (encoder, None))
+
+    def continue_text(*arguments: object, **keywords: object) -> Iterator[str]:
+        raise AssertionError("an encoder was asked to go on")
+
+    figures = report_stage(ReportSection(), measured_by(run, "masked"), tmp_path, continue_text=continue_text, seed=1)
+    assert figures.samples == 0
+    assert json.loads((tmp_path / "report" / "samples.json").read_text()) == []
+
+
+def test_a_figure_that_there_should_be_is_missed_whatever_the_objective(run: Path) -> None:
+    path = measured_by(run, "prefix") / "evaluation" / "perplexity.json"
+    figures = json.loads(path.read_text())
+    figures["test"]["bigram"] = None
+    path.write_text(json.dumps(figures))
+    with pytest.raises(ForjaError, match=r"lack perplexity\.bigram\.test"):
+        collect_metrics(run)
+
+
 def test_metrics_hold_every_promised_name_and_only_numbers(run: Path) -> None:
     metrics = collect_metrics(run)
     assert set(PROMISED) <= metrics.keys()
@@ -168,6 +218,12 @@ def test_the_verdict_does_not_flatter() -> None:
     assert "not yet learned" in said(130.0)
     assert "1.3 times fewer" in said(75.0)
     assert "4.0 times fewer" in said(25.0)
+
+    def of_an_encoder(model: float) -> str:
+        return verdict({"perplexity.test": model, "perplexity.unigram.test": 500}, "masked")
+
+    assert "not yet learned more than counting tokens" in of_an_encoder(600.0)
+    assert "5.0 times fewer: it draws on the text around" in of_an_encoder(100.0)
 
 
 def test_choices_of_an_unknown_kind_are_still_told() -> None:

@@ -72,6 +72,12 @@ def gap(drawn: Curves) -> Gap | None:
     return Gap(int(step), valid, sum(before) / len(before)) if before else None
 
 
+def objective(run_folder: Path) -> str:
+    """What the model was trained for, by which it was measured."""
+    measured = read_json(run_folder / "evaluation" / "perplexity.json") or {}
+    return str(measured.get("objective", "next-token"))
+
+
 def compression(tokens_folder: Path) -> dict[str, float]:
     """Bytes of text a token, end-of-text tokens left out, for each split that holds documents."""
     splits = (read_json(tokens_folder / "meta.json") or {}).get("splits", {})

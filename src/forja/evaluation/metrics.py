@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from forja.errors import ForjaError
+from forja.evaluation import findings
 from forja.run import read_json
 from forja.training.logbook import log_totals
 
@@ -29,7 +30,13 @@ PROMISED = (
     "corpus.bytes.kept",
     "tokenizer.bytes_per_token",
 )
-"""Names that every finished run has."""
+"""Names that every finished run of a decoder has."""
+WITHOUT = {
+    "masked": ("bits_per_byte.test", "perplexity.bigram.test"),
+    "span-corruption": ("bits_per_byte.test", "perplexity.bigram.test"),
+    "prefix": ("bits_per_byte.test",),
+}
+"""Of those, by objective, the ones that a run cannot have."""
 
 
 def collect_metrics(run_folder: Path) -> dict[str, float]:
@@ -49,7 +56,8 @@ def collect_metrics(run_folder: Path) -> dict[str, float]:
                 metrics[f"stage.{receipt['stage']}.seconds"] = receipt["seconds"]
     metrics.update(_training(run_folder, metrics))
     metrics.update(_perplexity(run_folder))
-    missing = [name for name in PROMISED if name not in metrics]
+    cannot = WITHOUT.get(findings.objective(run_folder), ())
+    missing = [name for name in PROMISED if name not in metrics and name not in cannot]
     if missing:
         raise ForjaError(
             f"the run's figures lack {', '.join(missing)}.",
@@ -73,16 +81,18 @@ def _training(run_folder: Path, known: Mapping[str, float]) -> dict[str, float]:
 
 
 def _perplexity(run_folder: Path) -> dict[str, float]:
-    splits = read_json(run_folder / "evaluation" / "perplexity.json") or {}
-    metrics: dict[str, float] = {}
-    for split, figures in splits.items():
+    measured = read_json(run_folder / "evaluation" / "perplexity.json") or {}
+    metrics: dict[str, float | None] = {}
+    for split, figures in measured.items():
+        if split == "objective":
+            continue
         metrics[f"perplexity.{split}"] = figures["perplexity"]
         metrics[f"bits_per_byte.{split}"] = figures["bits_per_byte"]
         metrics[f"perplexity.unigram.{split}"] = figures["unigram"]
         metrics[f"perplexity.bigram.{split}"] = figures["bigram"]
         metrics[f"evaluation.{split}.tokens"] = figures["tokens"]
         metrics[f"evaluation.{split}.documents"] = figures["documents"]
-    return metrics
+    return {name: value for name, value in metrics.items() if value is not None}
 
 
 def _flat(value: Any, name: str) -> Iterator[tuple[str, float]]:

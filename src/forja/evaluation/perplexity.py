@@ -1,7 +1,7 @@
 """Perplexity and bits per byte: of a run's held-out documents beside n-gram baselines, and of any text.
 
 Everything is computed in float32, whatever precision the run trained in, so that figures of two runs
-compare. The baselines themselves are in `baselines.py`.
+compare. The baselines themselves are in `baselines.py`, and what is measured of an encoder in `hidden.py`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from forja.errors import ForjaError
 from forja.evaluation.baselines import Baselines, count_train
+from forja.evaluation.hidden import score_hidden
 from forja.models.transformer import Transformer
 from forja.progress import Bar, progress
 from forja.recipe import EvaluationSection
@@ -35,13 +37,14 @@ PIECE_CHARACTERS = 1 << 20
 class SplitFigures:
     """One split's figures. Perplexities are a token's, over the same targets; end-of-text counts as a token.
 
-    `bits_per_byte` spreads all bits, those for the ends of texts included, over the documents' UTF-8 bytes.
+    `bits_per_byte` spreads all bits, those for the ends of texts included, over the documents' UTF-8 bytes; None
+    where a part of the tokens is hidden and predicted. `bigram`: None where the token before may be hidden too.
     """
 
     perplexity: float
-    bits_per_byte: float
+    bits_per_byte: float | None
     unigram: float
-    bigram: float
+    bigram: float | None
     tokens: int
     bytes: int
     documents: int
@@ -53,6 +56,7 @@ class EvaluationFigures:
 
     valid: SplitFigures
     test: SplitFigures
+    objective: str = "next-token"
 
 
 class Encoder(Protocol):
@@ -73,16 +77,22 @@ class Window:
 
 
 def evaluate_splits(
-    section: EvaluationSection, model: Transformer, tokens_folder: Path, workspace: Path
+    section: EvaluationSection,
+    model: Transformer,
+    tokens_folder: Path,
+    workspace: Path,
+    *,
+    objective: str = "next-token",
 ) -> EvaluationFigures:
-    """Score the held-out splits and write `perplexity.json` into the workspace.
+    """Score the held-out splits by the objective trained for, and write `perplexity.json` into the workspace.
 
-    At most `section.max_tokens` targets a split, the first in the stream (documents lie in the order of
+    At most `section.max_tokens` tokens a split, the first in the stream (documents lie in the order of
     their ids, which are digests: any first part is a fair sample). Raises ForjaError.
     """
     counted = count_train(TokenSplit.open(tokens_folder, "train"))
-    measured = {split: _evaluate_split(section, model, counted, tokens_folder, split) for split in SPLITS}
-    figures = EvaluationFigures(**measured)
+    measure = _evaluate_split if objective == "next-token" else partial(_evaluate_hidden, objective=objective)
+    valid, test = (measure(section, model, counted, tokens_folder, split) for split in SPLITS)
+    figures = EvaluationFigures(valid, test, objective)
     write_json_atomic(workspace / "perplexity.json", asdict(figures))
     return figures
 
@@ -95,9 +105,7 @@ def _evaluate_split(
     gone = held_out.erased(0, count + 1)
     scored = count - int(gone[1:].sum())
     if scored < 1:
-        raise ForjaError(
-            f"the {split} split holds no document.", where="evaluate", fix=f"Raise tokens.{split}_fraction."
-        )
+        raise _empty(split)
     stream = held_out.read(0, count + 1)
     documents, size = _scored_documents(tokens_folder / f"{split}-index.parquet", count)
     windows = disjoint_windows(count + 1, model.config.context)
@@ -113,6 +121,35 @@ def _evaluate_split(
         bytes=round(size),
         documents=documents,
     )
+
+
+def _evaluate_hidden(
+    section: EvaluationSection, model: Transformer, counted: Baselines, tokens_folder: Path, split: str, objective: str
+) -> SplitFigures:
+    """Over whole sequences; tokens: those that were hidden, documents and bytes: what the sequences hold."""
+    held_out = TokenSplit.open(tokens_folder, split)
+    sequences = min(held_out.sequences, max(1, section.max_tokens // held_out.context))
+    with progress(f"perplexity of {split}", total=sequences, unit="sequences") as bar:
+        slots = np.arange(sequences)
+        found = score_hidden(model, held_out, slots, objective, tokens_folder, counted, batch=section.batch, bar=bar)
+    if found.tokens < 1:
+        raise _empty(split)
+    _require_number(found.model)
+    read = (sequences - 1) * (held_out.context - held_out.overlap) + held_out.context
+    documents, size = _scored_documents(tokens_folder / f"{split}-index.parquet", read - 1)
+    return SplitFigures(
+        perplexity=_perplexity(found.model, found.tokens),
+        bits_per_byte=None,
+        unigram=_perplexity(found.unigram, found.tokens),
+        bigram=None if found.bigram is None else _perplexity(found.bigram, found.tokens),
+        tokens=found.tokens,
+        bytes=round(size),
+        documents=documents,
+    )
+
+
+def _empty(split: str) -> ForjaError:
+    return ForjaError(f"the {split} split holds no document.", where="evaluate", fix=f"Raise tokens.{split}_fraction.")
 
 
 def _scored_documents(index: Path, count: int) -> tuple[int, float]:
@@ -163,11 +200,15 @@ def score(
         total += _score_batch(model, stream, group, skip)
         if bar is not None:
             bar.advance(sum(window.stop - window.first + 1 for window in group))
-    if not math.isfinite(total):
+    _require_number(total)
+    return total
+
+
+def _require_number(nats: float) -> None:
+    if not math.isfinite(nats):
         raise ForjaError(
             "the model's loss is not a number.", where="evaluate", fix="Train again with training.precision=fp32."
         )
-    return total
 
 
 def _batches(windows: Iterator[Window], size: int) -> Iterator[list[Window]]:
@@ -213,8 +254,14 @@ def evaluate_text(model: Transformer, tokenizer: Encoder, files: Sequence[Path],
     """Perplexity and bits per byte of text files, each on its own and all together.
 
     A file's first token is conditioned on end-of-text; the end of a file is not scored, as it may not
-    be the end of a text. Raises ForjaError for a file that is missing, empty or not UTF-8.
+    be the end of a text. Raises ForjaError for a file that is missing, empty or not UTF-8, and for a model
+    that is no decoder: it gives a text no probability.
     """
+    if model.config.architecture != "decoder":
+        raise ForjaError(
+            f"an {model.config.architecture} gives a text no probability, so there is no perplexity of one.",
+            fix="Without --text, held-out documents are scored by what the model was trained for.",
+        )
     texts = {str(path): _read_text(path) for path in files}  # all are looked at before the slow part
     measured: dict[str, dict[str, Any]] = {}
     nats = 0.0

@@ -19,7 +19,7 @@ from forja.evaluation.corpus_report import corpus_part
 from forja.evaluation.machine import machine_description
 from forja.evaluation.metrics import collect_metrics
 from forja.evaluation.page import render_page
-from forja.evaluation.wording import choices, gap_sentence, verdict
+from forja.evaluation.wording import choices, footing, gap_sentence, verdict
 from forja.models.transformer import Transformer
 from forja.progress import progress
 from forja.recipe import ReportSection
@@ -62,13 +62,15 @@ def report_stage(
 ) -> ReportFigures:
     """Sample, then write report/samples.json, metrics.json and report.html into the workspace. Raises ForjaError.
 
-    Of a model that has trained on documents since forgotten, no sample is taken: it may know them by heart.
+    Of a model that has trained on documents since forgotten, no sample is taken: it may know them by heart. None
+    is taken of an encoder, which continues no text.
     """
     from forja.models.hub import load_run_model
 
     model, tokenizer = load_run_model(run_folder)
     stale = read_mark(run_folder / "model") is not None
-    samples = [] if stale else draw_samples(model, tokenizer, section, continue_text, seed)
+    silent = stale or model.config.architecture == "encoder"
+    samples = [] if silent else draw_samples(model, tokenizer, section, continue_text, seed)
     (workspace / "report").mkdir(exist_ok=True)
     write_json_atomic(workspace / "report" / "samples.json", samples)
     write_json_atomic(workspace / "metrics.json", collect_metrics(run_folder))
@@ -119,12 +121,15 @@ def _content(run_folder: Path, samples: Sequence[Sample], machine: Mapping[str, 
     curves = findings.curves(run_folder / "training")
     trained = receipts.get("training", {"figures": {}})
     gap = findings.gap(curves)
+    objective = findings.objective(run_folder)
     recipe = run_folder / "recipe.yaml"
     return {
         "name": run_folder.name,
         "finished": receipts.get("evaluation", {}).get("finished", ""),
         "metrics": metrics,
-        "verdict": verdict(metrics),
+        "objective": objective,
+        "verdict": verdict(metrics, objective),
+        "footing": footing(objective),
         "gap": gap_sentence(gap) if gap else "",
         "corpus": corpus_part(receipts["corpus"]["figures"]),
         "compression": compression,
@@ -158,7 +163,8 @@ def _perplexity_chart(metrics: Mapping[str, float]) -> Markup:
         ("Bigram: Kneser-Ney, one token back", "perplexity.bigram.test", False),
         ("This model", "perplexity.test", True),
     ]
-    bars = [Bar(label, metrics[key], f"{metrics[key]:,.1f}", accent) for label, key, accent in rows]
+    told = [row for row in rows if row[1] in metrics]
+    bars = [Bar(label, metrics[key], f"{metrics[key]:,.1f}", accent) for label, key, accent in told]
     return Markup(charts.bar_chart("Perplexity on test documents, lower is better", bars))
 
 

@@ -74,20 +74,53 @@ FILTERS: dict[str, Callable[..., str]] = {
 }
 
 
-def verdict(metrics: Mapping[str, float]) -> str:
-    """What the perplexity means, in the terms of the two models that only count."""
-    model, bigram, unigram = (metrics[f"perplexity.{name}"] for name in ("test", "bigram.test", "unigram.test"))
+UNSURE_OF = {
+    "next-token": "each next token",
+    "masked": "each hidden token, the text on both sides in sight,",
+    "span-corruption": "each token of a hidden span, the text around it in sight,",
+    "prefix": "each next token of a sequence's second half",
+}
+
+
+def verdict(metrics: Mapping[str, float], objective: str = "next-token") -> str:
+    """What the perplexity means, in the terms of the models that only count."""
+    model, unigram = metrics["perplexity.test"], metrics["perplexity.unigram.test"]
+    bigram = metrics.get("perplexity.bigram.test")
     meaning = (
-        f"On documents that it never saw, the model is as unsure of each next token as if it had to choose "
-        f"among {model:,.1f} equally likely ones. Knowing only how frequent each token is leaves {unigram:,.1f}; "
-        f"knowing the token before as well (interpolated Kneser-Ney) leaves {bigram:,.1f}."
+        f"On documents that it never saw, the model is as unsure of {UNSURE_OF[objective]} as if it had to choose "
+        f"among {model:,.1f} equally likely ones. Knowing only how frequent each token is leaves {unigram:,.1f}"
     )
-    if model >= bigram:
-        return f"{meaning} So it has not yet learned more than counting pairs tells: train it longer, or on more text."
-    times = f"{bigram / model:.1f} times fewer"
-    if model > bigram / 2:
-        return f"{meaning} So it has learned more than counting pairs tells: it is left with {times}."
-    return f"{meaning} The model is left with {times}: it draws on much more than the token before."
+    if bigram is None:
+        counted, kind, beyond = unigram, "tokens", "it draws on the text around"
+        meaning += "."
+    else:
+        counted, kind, beyond = bigram, "pairs", "it draws on much more than the token before"
+        meaning += f"; knowing the token before as well (interpolated Kneser-Ney) leaves {bigram:,.1f}."
+    if model >= counted:
+        return f"{meaning} So it has not yet learned more than counting {kind} tells: train it longer, or on more text."
+    times = f"{counted / model:.1f} times fewer"
+    if model > counted / 2:
+        return f"{meaning} So it has learned more than counting {kind} tells: it is left with {times}."
+    return f"{meaning} The model is left with {times}: {beyond}."
+
+
+def footing(objective: str) -> str:
+    """On what the perplexities stand, and with what they compare."""
+    if objective == "next-token":
+        return (
+            "All three models are measured on the same tokens, ends of documents included. Perplexity depends on the "
+            "tokenizer; to compare with another model, use bits per byte."
+        )
+    if objective == "prefix":
+        return (
+            "All three models are measured on the same tokens, the second halves of held-out sequences. Perplexity "
+            "depends on the tokenizer."
+        )
+    return (
+        "Both models are measured on the same tokens, 15 in a hundred, which every run with this tokenizer and context "
+        "hides alike. No bigram model stands beside them, as the token before a hidden one may be hidden too; and a "
+        "model that sees both sides of a gap is not to be compared with one that reads forward."
+    )
 
 
 def gap_sentence(gap: Gap) -> str:

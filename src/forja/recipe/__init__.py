@@ -14,7 +14,7 @@ from forja.recipe.corpus import (
     Source,
     SynthSection,
 )
-from forja.recipe.training import ModelSection, OptimizerSection, Schedule, TrainingSection
+from forja.recipe.training import ModelSection, OptimizerSection, Schedule, TrainingSection, fitting_objective
 from forja.recipe.whole import (
     RECIPE_FORMAT,
     EvaluationSection,
@@ -43,4 +43,5 @@ __all__ = [
     "TokenizerSection",
     "TokensSection",
     "TrainingSection",
+    "fitting_objective",
 ]

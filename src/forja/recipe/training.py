@@ -6,7 +6,29 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from forja.errors import ForjaError
 from forja.recipe.section import Auto, Section
+
+FITTING: dict[str, tuple[str, ...]] = {
+    "decoder": ("next-token",),
+    "encoder": ("masked",),
+    "encoder-decoder": ("span-corruption", "prefix"),
+}
+"""Objectives by the architecture that they train."""
+
+
+def fitting_objective(asked: str, architecture: str) -> str:
+    """The objective asked for, or with `auto` the first that fits. Raises ForjaError where it does not fit."""
+    fitting = FITTING[architecture]
+    if asked == "auto":
+        return fitting[0]
+    if asked not in fitting:
+        raise ForjaError(
+            f"{asked} does not train {'an' if architecture[0] == 'e' else 'a'} {architecture}.",
+            where="training.objective",
+            fix=f"Use {' or '.join(fitting)}, or another model.architecture.",
+        )
+    return asked
 
 
 class ModelSection(Section):

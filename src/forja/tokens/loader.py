@@ -60,12 +60,7 @@ class TokenSplit:
     @classmethod
     def open(cls, folder: Path, split: str) -> TokenSplit:
         """The split `train`, `valid` or `test` of a tokens folder. Raises ForjaError where it is not there."""
-        try:
-            meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise ForjaError("there are no tokens here.", where=str(folder), fix="Run the tokens stage.") from None
-        except ValueError as error:
-            raise ForjaError(f"meta.json cannot be read ({error}).", where=str(folder), fix=AGAIN) from None
+        meta = read_meta(folder)
         # An empty file cannot be mapped.
         paths = [path for path in sorted(folder.glob(f"{split}-*.bin")) if path.stat().st_size]
         shards: list[npt.NDArray[Any]] = [np.memmap(path, dtype=meta["dtype"], mode="r") for path in paths]
@@ -106,12 +101,13 @@ class TokenSplit:
             inside[max(0, low - start) : high - start] = True
         return inside
 
-    def weights(self, slots: Ids) -> npt.NDArray[np.float32] | None:
-        """0 for the erased targets of these slots and 1 for all others, (n, context); None where none is erased."""
+    def weights(self, slots: Ids, first: int = 1) -> npt.NDArray[np.float32] | None:
+        """0 for what is erased of these slots' tokens `first` to first + context, which are the targets, and 1 for
+        all others, (n, context); None where none is erased."""
         stride = self.context - self.overlap
         found = None
         for row, slot in enumerate(slots.tolist()) if len(self._gap_starts) else ():
-            gone = self.erased(slot * stride + 1, self.context)
+            gone = self.erased(slot * stride + first, self.context)
             if gone.any():
                 found = np.ones((len(slots), self.context), np.float32) if found is None else found
                 found[row, gone] = 0.0
@@ -143,18 +139,32 @@ class Batches:
 
     def slots_at(self, step: int) -> Ids:
         """The slots of the global batch at `step`, (batch_size,)."""
-        places = np.arange(step * self.batch_size, (step + 1) * self.batch_size, dtype=np.int64)
-        epochs, inside = np.divmod(places, self.split.sequences)
-        slots = np.empty_like(places)
+        return self.places_at(step)[1]
+
+    def places_at(self, step: int, rank: int = 0, world: int = 1) -> tuple[Ids, Ids]:
+        """The epochs and the slots of this rank's slice of the global batch at `step`, both (sequences,)."""
+        first, last = (step * self.batch_size + at * self.batch_size // world for at in (rank, rank + 1))
+        epochs, inside = np.divmod(np.arange(first, last, dtype=np.int64), self.split.sequences)
+        slots = np.empty_like(inside)
         for epoch in np.unique(epochs):
             here = epochs == epoch
             slots[here] = permute(inside[here], self.split.sequences, f"{self.seed}:{epoch}")
-        return slots
+        return epochs, slots
 
     def global_batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
         """This rank's slice of the global batch at `step`; the ranks' slices together are the batch."""
-        mine = self.slots_at(step)[rank * self.batch_size // world : (rank + 1) * self.batch_size // world]
-        return read_slots(self.split, mine)
+        return read_slots(self.split, self.places_at(step, rank, world)[1])
+
+
+def read_meta(folder: Path) -> dict[str, Any]:
+    """What a tokens folder says of itself. Raises ForjaError where it says nothing."""
+    try:
+        meta: dict[str, Any] = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ForjaError("there are no tokens here.", where=str(folder), fix="Run the tokens stage.") from None
+    except ValueError as error:
+        raise ForjaError(f"meta.json cannot be read ({error}).", where=str(folder), fix=AGAIN) from None
+    return meta
 
 
 def read_gaps(folder: Path, split: str) -> Ids:
@@ -177,13 +187,18 @@ def read_slots(split: TokenSplit, slots: Ids) -> Batch:
     other batches are, to the bit, those of a split from which nothing was erased."""
     import torch
 
-    rows = np.empty((len(slots), split.context + 1), dtype=np.int64)
-    for row, slot in enumerate(slots):
-        rows[row] = split.slot(int(slot))
-    tokens = torch.from_numpy(rows)
+    tokens = torch.from_numpy(slot_rows(split, slots))
     weights = split.weights(slots)
     counted = None if weights is None else torch.from_numpy(weights)
     return Batch(tokens[:, :-1], tokens[:, 1:], counted, torch.from_numpy(np.array(slots)))
+
+
+def slot_rows(split: TokenSplit, slots: Ids) -> Ids:
+    """The tokens of these slots, (n, context + 1)."""
+    rows = np.empty((len(slots), split.context + 1), dtype=np.int64)
+    for row, slot in enumerate(slots):
+        rows[row] = split.slot(int(slot))
+    return rows
 
 
 def permute(places: Ids, size: int, key: str) -> Ids:

@@ -26,7 +26,7 @@ from forja.errors import ForjaError
 from forja.progress import Bar, progress
 from forja.recipe import TokensSection
 from forja.run import write_json_atomic
-from forja.tokens.bpe import Tokenizer, load_tokenizer
+from forja.tokens.bpe import RESERVED, SENTINELS, Tokenizer, load_tokenizer
 from forja.tokens.loader import sequences_in
 
 Split = Literal["train", "valid", "test"]
@@ -110,6 +110,11 @@ def pack_tokens(
         "dtype": dtype.name,
         "vocabulary": tokenizer.vocab_size,
         "end_of_text": tokenizer.end_of_text,
+        "pad": tokenizer.control("<|pad|>"),
+        "mask": tokenizer.control("<|mask|>"),
+        "first_sentinel": tokenizer.control("<|sentinel_0|>"),
+        "sentinels": SENTINELS,
+        "first_ordinary": RESERVED,
         "context": section.context,
         "overlap": section.overlap,
         "splits": figures,

@@ -1,4 +1,4 @@
-"""What a step minimises: per-example loss sums and weights, for next-token prediction.
+"""What a step minimises: per-example loss sums and weights, for the tokens that a batch has as targets.
 
 The logits of a whole batch are the largest tensor of language-model training by far. Here they are
 made a chunk of rows at a time, and each chunk's gradient is taken at once, so that no float32
@@ -18,6 +18,8 @@ CHUNK_ELEMENTS = 4 * 1024 * 1024
 CHUNKS_A_PRODUCT = 4
 """Chunks whose slopes wait, in working precision, for one product with the hidden states: the output
 layer's gradient is as large as the layer, and is read and written once for all of them."""
+DROPPED = 0.25
+"""The share of rows without a target above which the others are gathered first; below, gathering costs more."""
 
 
 class Losses(NamedTuple):
@@ -38,25 +40,46 @@ class TokenBatch(Protocol):
     def weights(self) -> Tensor | None: ...
 
 
+class PairedBatch(TokenBatch, Protocol):
+    """As TokenBatch, for the decoder; source: (batch, source_time) int64, what the encoder reads."""
+
+    @property
+    def source(self) -> Tensor: ...
+
+
 Objective = Callable[[nn.Module, Any], Losses]
 """From a model and a batch to losses; the rule makes gradients of them."""
 
 
 def next_token(model: nn.Module, batch: TokenBatch) -> Losses:
-    """Cross entropy of each next token, in nats.
+    """Cross entropy of each target, in nats: the next token of a decoder, or an encoder's masked ones.
 
     `model(inputs)` gives hidden states (batch, time, width); `model.unembedding` is (vocabulary, width).
     """
-    hidden = model(batch.inputs)
+    return _losses(model, model(batch.inputs), batch)
+
+
+def sequence_to_sequence(model: nn.Module, batch: PairedBatch) -> Losses:
+    """Cross entropy of each target of an encoder-decoder (Vaswani et al. 2017, section 3), in nats.
+
+    `model(inputs, source=source)` gives the decoder's hidden states (batch, time, width).
+    """
+    return _losses(model, model(batch.inputs, source=batch.source), batch)
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "next-token": next_token,
+    "masked": next_token,
+    "span-corruption": sequence_to_sequence,
+    "prefix": sequence_to_sequence,
+}
+"""By the name that a recipe gives, which decides the batches too."""
+
+
+def _losses(model: nn.Module, hidden: Tensor, batch: TokenBatch) -> Losses:
     owner: Any = getattr(model, "module", model)  # DDP hides attributes of the model it wraps
-    config = getattr(owner, "config", None)
-    return next_token_loss(
-        hidden,
-        owner.unembedding,
-        batch.targets,
-        batch.weights,
-        softcap=getattr(config, "logit_softcap", None),
-    )
+    softcap = getattr(getattr(owner, "config", None), "logit_softcap", None)
+    return next_token_loss(hidden, owner.unembedding, batch.targets, batch.weights, softcap=softcap)
 
 
 def next_token_loss(
@@ -87,17 +110,33 @@ def token_losses(
     softcap: float | None = None,
     chunk: int | None = None,
 ) -> Tensor:
-    """Weighted nats of every token, (batch, time) float32; differentiable unless gradients are off."""
+    """Weighted nats of every token, (batch, time) float32; differentiable unless gradients are off.
+
+    Where many targets are negative, as of masked tokens, the others' rows alone are multiplied.
+    """
     width, vocabulary = hidden.shape[-1], unembedding.shape[0]
     chunk = chunk or max(1, CHUNK_ELEMENTS // vocabulary)
     working = torch.get_autocast_dtype(hidden.device.type) if _autocasting(hidden) else hidden.dtype
+    rows, aims = hidden.reshape(-1, width), targets.reshape(-1)
     flat_weights = None if weights is None else weights.reshape(-1).float()
+    kept = _with_target(aims)
+    if kept is not None:
+        rows, aims = rows[kept], aims[kept]
+        flat_weights = None if flat_weights is None else flat_weights[kept]
     # Asked here, as in a function's forward gradients are always off.
     gradients = torch.is_grad_enabled() and (hidden.requires_grad or unembedding.requires_grad)
     flat: Tensor = _ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
-        hidden.reshape(-1, width), unembedding, targets.reshape(-1), flat_weights, softcap, chunk, working, gradients
+        rows, unembedding, aims, flat_weights, softcap, chunk, working, gradients
     )
+    if kept is not None:
+        flat = flat.new_zeros(targets.numel()).index_copy(0, kept, flat)
     return flat.view(targets.shape)
+
+
+def _with_target(targets: Tensor) -> Tensor | None:
+    """The rows that have a target, (n,); None where so few have none that they may as well be multiplied too."""
+    kept = (targets >= 0).nonzero().squeeze(1)
+    return kept if len(kept) < (1 - DROPPED) * len(targets) else None
 
 
 def _autocasting(tensor: Tensor) -> bool:
