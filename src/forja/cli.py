@@ -27,6 +27,7 @@ from forja.progress import say, set_quiet
 from forja.recipe import Recipe
 from forja.recipe_file import dump_recipe, load_recipe, shipped_recipes
 from forja.run import Run, find_run, read_json, runs_folder
+from forja.training.processes import rank
 
 app = typer.Typer(
     name="forja",
@@ -66,10 +67,12 @@ def _run_until(
 ) -> None:
     from forja.pipeline import run_stages
 
-    set_quiet(quiet or as_json)
+    set_quiet(quiet or as_json or rank() > 0)
     recipe, base = load_recipe(reference, overrides or (), name=name, sources=sources or ())
     run = Run(runs_folder() / recipe.name)
     results = run_stages(run, recipe, base, last=last)
+    if rank() > 0:  # the first process tells
+        return
     metrics = read_json(run.folder / "metrics.json") or {}
     if as_json:
         stages = [{"stage": r.stage, "status": r.status, "seconds": r.seconds} for r in results]
@@ -423,7 +426,3 @@ def _fail(message: str, *, code: int = 1, arguments: list[str] | None = None) ->
         _print_json({"error": message})
     print(f"forja: {message}", file=sys.stderr)
     return code
-
-
-if __name__ == "__main__":
-    main()

@@ -192,7 +192,10 @@ def unfinished_training(run_folder: Path) -> Training | None:
 
 
 def _training(folder: Path, seed: int, section: dict[str, Any], steps: int, best: int | None) -> Training:
-    return Training(folder, seed, section["batch"], steps, section["valid_every"], section["valid_sequences"], best)
+    batch = section["batch"]
+    if batch == "auto":
+        batch = (read_json(folder / "training" / "resolved.json") or {})["resolved"]["batch"]
+    return Training(folder, seed, batch, steps, section["valid_every"], section["valid_sequences"], best)
 
 
 def exposure_of(run_folder: Path, training: Training, stretches: Collection[Stretch]) -> Exposure:

@@ -20,6 +20,7 @@ from forja.progress import duration, say
 from forja.recipe import Recipe, fitting_objective
 from forja.recipe_file import dump_recipe
 from forja.run import Run, digest, output_digests, write_json_atomic, write_text_atomic
+from forja.training.processes import Company, rank
 
 PACKAGE = Path(__file__).parent
 ONLOOKERS = ("corpus/lineage.py", "tokens/erase.py", "training/exposure.py")
@@ -36,6 +37,7 @@ class Job:
     recipe: Recipe
     base_folder: Path
     workspace: Path
+    company: Company | None = None
 
 
 @dataclass(frozen=True)
@@ -65,17 +67,30 @@ class StageResult:
 def run_stages(run: Run, recipe: Recipe, base_folder: Path, *, last: str = "report") -> list[StageResult]:
     """Bring every stage up to `last` up to date. Raises ForjaError; what was complete before stays."""
     recipe = _with_absolute_paths(recipe, base_folder)
-    with run.locked():
+    company = Company()
+    if rank() > 0:
+        _train_along(run, recipe, company)
+        return []
+    with run.locked(), company:
         _refuse_half_erased(run)
         write_recipe(run, recipe)
         results = []
         for stage in stages_until(last):
-            results.append(_run_stage(stage, run, recipe, base_folder))
+            results.append(_run_stage(stage, run, recipe, base_folder, company))
             if stage.name == "pretrain":
                 write_recipe(run, recipe)
         if (run.folder / "model" / "stale.json").exists():
             say(f"the model has trained on documents since forgotten; see forja data forget {run.name} --retrain")
         return results
+
+
+def _train_along(run: Run, recipe: Recipe, company: Company) -> None:
+    """What the processes do that a launcher started beside the first: train with it when it comes to that."""
+    from forja.training.pretrain import pretrain
+
+    while workspace := company.hear().get("workspace"):
+        tokens = run.folder / "tokens"
+        pretrain(recipe.training, recipe.model, tokens, Path(workspace), seed=recipe.seed, company=company)
 
 
 def run_one_stage(run: Run, recipe: Recipe, base_folder: Path, name: str) -> StageResult:
@@ -103,7 +118,9 @@ def stages_until(last: str) -> list[Stage]:
     return [stage for stage in STAGES if stage.name in wanted]
 
 
-def _run_stage(stage: Stage, run: Run, recipe: Recipe, base_folder: Path) -> StageResult:
+def _run_stage(
+    stage: Stage, run: Run, recipe: Recipe, base_folder: Path, company: Company | None = None
+) -> StageResult:
     run.recover(stage.name)
     plan = _plan(stage, run, recipe, base_folder)
     fingerprint = digest(plan)
@@ -116,7 +133,7 @@ def _run_stage(stage: Stage, run: Run, recipe: Recipe, base_folder: Path) -> Sta
     place = run.open_building(stage.name, fingerprint)
     workspace = place / stage.outputs[0] if len(stage.outputs) == 1 else place
     workspace.mkdir(exist_ok=True)
-    figures = _as_json(stage.work(Job(run, recipe, base_folder, workspace)))
+    figures = _as_json(stage.work(Job(run, recipe, base_folder, workspace, company)))
     (place / stage.outputs[0]).mkdir(exist_ok=True)
     seconds = round(time.monotonic() - start, 1)
     receipt = {
@@ -295,8 +312,10 @@ def _tokens(job: Job) -> Any:
 def _pretrain(job: Job) -> Any:
     from forja.training.pretrain import pretrain
 
-    recipe = job.recipe
-    return pretrain(recipe.training, recipe.model, job.run.folder / "tokens", job.workspace, seed=recipe.seed)
+    recipe, tokens = job.recipe, job.run.folder / "tokens"
+    if job.company:
+        job.company.tell({"workspace": str(job.workspace)})
+    return pretrain(recipe.training, recipe.model, tokens, job.workspace, seed=recipe.seed, company=job.company)
 
 
 def _export(job: Job) -> Any:

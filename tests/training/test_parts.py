@@ -21,7 +21,6 @@ from forja.training.compilation import compile_pays
 from forja.training.machine import available_memory, keep_memory, physical_cores
 from forja.training.optimizers import OptimizerSettings, build_optimizer, hidden_matrices, orthogonalised
 from forja.training.precision import Product, choose_precision
-from forja.training.micro_batch import largest_micro_batch
 from forja.training.rules import MeanGradient, micro_batches
 from forja.training.schedules import schedule
 from forja.training.strategy import OneProcess

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
+from forja.errors import ForjaError
 from forja.recipe.corpus import CorpusSection
 from forja.recipe.section import Section
-from forja.recipe.training import ModelSection, TrainingSection
+from forja.recipe.training import ModelSection, TrainingSection, fitting_objective
 
 RECIPE_FORMAT = 1
 """The newest recipe format this version of Forja reads."""
@@ -83,3 +84,11 @@ class Recipe(Section):
     training: TrainingSection = Field(default_factory=TrainingSection)
     evaluation: EvaluationSection = Field(default_factory=EvaluationSection)
     report: ReportSection = Field(default_factory=ReportSection)
+
+    @model_validator(mode="after")
+    def _objective_fits(self) -> Recipe:
+        try:
+            fitting_objective(self.training.objective, self.model.architecture)
+        except ForjaError as error:
+            raise ValueError(str(error)) from None
+        return self

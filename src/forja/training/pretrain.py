@@ -13,9 +13,10 @@ from forja.errors import ForjaError
 from forja.models.presets import resolve_config
 from forja.models.transformer import Transformer
 from forja.progress import say
-from forja.recipe import ModelSection, TrainingSection
+from forja.recipe import ModelSection, TrainingSection, fitting_objective
 from forja.run import read_json, write_json_atomic
-from forja.tokens.loader import Batches, TokenSplit, read_slots, spread_slots
+from forja.tokens.corruption import objective_batches, objective_slots
+from forja.tokens.loader import Batches, TokenSplit, spread_slots
 from forja.training.checkpoints import checkpoint_folder
 from forja.training.compilation import compile_model
 from forja.training.distributed import strategy_for
@@ -24,7 +25,7 @@ from forja.training.keeper import Progress
 from forja.training.logbook import log_totals
 from forja.training.loop import CHECKPOINTS, GUARD, LOG, Pace, Validate, mean_loss, train
 from forja.training.machine import keep_memory, peak_memory
-from forja.training.objectives import next_token
+from forja.training.objectives import OBJECTIVES
 from forja.training.optimizers import build_optimizer
 from forja.training.processes import Company, rank, world_size
 from forja.training.resolve import Resolved, Work, batch_size, optimizer_settings, resolved_once
@@ -37,7 +38,8 @@ RESOLVED = Path("training") / "resolved.json"
 
 @dataclass(frozen=True)
 class TrainingFigures:
-    """What training came to. seconds: of steps alone, resumes included; valid_loss: the best, nats a token."""
+    """What training came to. seconds: of steps alone, resumes included; valid_loss: the best, nats a token;
+    rollbacks: how often the loss diverged and training went back."""
 
     parameters: int
     steps: int
@@ -45,11 +47,12 @@ class TrainingFigures:
     seconds: float
     validation_seconds: float
     tokens_per_second: float
-    gflops_per_second: float
+    gflops_per_second: float | None
     peak_memory_bytes: int
     best_step: int
     valid_loss: float | None
     stopped_early: bool
+    rollbacks: int
     resolved: dict[str, Any]
     measured: dict[str, Any]
 
@@ -74,11 +77,12 @@ def pretrain(
     _require_sequences(split, tokens_folder)
     model = Transformer(resolve_config(model_section, vocabulary=split.vocabulary, context=split.context))
     model.init_weights(seed)
-    objective = next_token
+    aim = fitting_objective(section.objective, model_section.architecture)
+    objective = OBJECTIVES[aim]
     batch = batch_size(section, split.sequences, split.context, world_size())
     if split.sequences < batch:
         say(f"  the training text is only {split.sequences:,} sequences, fewer than a batch of {batch}")
-    batches = Batches(split, batch_size=batch, seed=seed)
+    batches = objective_batches(Batches(split, batch_size=batch, seed=seed), aim, tokens_folder)
     work = Work(model, objective, batches, split.sequences, world_size())
     resolved, measured = _resolved(section, work, batch, workspace, company or Company())
 
@@ -108,7 +112,7 @@ def pretrain(
             min_delta=section.min_delta,
         ),
         guard=Guard(workspace / GUARD, action=care.action, spike=care.spike, rollbacks=care.rollbacks),
-        validate=validation(tokens_folder, section.valid_sequences, resolved.micro_batch),
+        validate=validation(tokens_folder, section.valid_sequences, resolved.micro_batch, aim),
         seed=seed,
         description=asdict(model.config),
     )
@@ -149,7 +153,7 @@ def _require_sequences(split: TokenSplit, tokens_folder: Path) -> None:
         )
 
 
-def validation(tokens_folder: Path, sequences: int, micro_batch: int) -> Validate | None:
+def validation(tokens_folder: Path, sequences: int, micro_batch: int, objective: str = "next-token") -> Validate | None:
     """The mean loss, nats a token, over slots spread evenly over the validation split, always the same; None,
     said aloud, where the split is smaller than one sequence."""
     split = TokenSplit.open(tokens_folder, "valid")
@@ -157,7 +161,7 @@ def validation(tokens_folder: Path, sequences: int, micro_batch: int) -> Validat
         say("  the validation split is smaller than one sequence: training runs without validation")
         return None
     slots = spread_slots(split.sequences, sequences)
-    return mean_loss(list(micro_batches(read_slots(split, slots), micro_batch)))
+    return mean_loss(list(micro_batches(objective_slots(split, slots, objective, tokens_folder), micro_batch)))
 
 
 def _write_result(workspace: Path, at: Progress) -> None:
@@ -178,6 +182,7 @@ def _figures(
     model: Transformer, at: Progress, workspace: Path, resolved: dict[str, Any], measured: dict[str, Any]
 ) -> TrainingFigures:
     totals = log_totals(workspace / LOG)
+    decoder = model.config.architecture == "decoder"  # others read more tokens than they predict
     return TrainingFigures(
         parameters=model.num_parameters(),
         steps=at.step,
@@ -185,11 +190,12 @@ def _figures(
         seconds=round(totals.seconds, 3),
         validation_seconds=round(totals.validation_seconds, 3),
         tokens_per_second=round(totals.tokens_per_second, 1),
-        gflops_per_second=round(totals.tokens_per_second * model.flops_per_token() / 1e9, 1),
+        gflops_per_second=round(totals.tokens_per_second * model.flops_per_token() / 1e9, 1) if decoder else None,
         peak_memory_bytes=max(totals.peak_memory_bytes, peak_memory()),
         best_step=at.best_step if at.best_step >= 0 else at.step,
         valid_loss=at.best_loss if math.isfinite(at.best_loss) else None,
         stopped_early=at.stopped_early,
+        rollbacks=len(read_json(workspace / GUARD) or []),
         resolved=resolved,
         measured=measured,
     )

@@ -40,6 +40,12 @@ class Company:
             store, _, _ = next(rendezvous("env://", timeout=PATIENCE))
             self._store = PrefixStore("forja", store)
 
+    def __enter__(self) -> Company:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.tell({})  # there is nothing more to come
+
     def tell(self, message: dict[str, Any]) -> None:
         """By rank 0, to all others."""
         if not self.alone:
