@@ -22,7 +22,7 @@ from forja.recipe_file import dump_recipe
 from forja.run import Run, digest, output_digests, write_json_atomic, write_text_atomic
 
 PACKAGE = Path(__file__).parent
-ONLOOKERS = ("corpus/lineage.py", "tokens/erase.py", "training/exposure.py")
+ONLOOKERS = ("corpus/lineage.py", "tokens/erase.py", "training/exposure.py", "training/tracking.py")
 """Files of the rooms that look at what stages left, and decide none of a stage's bytes."""
 ERASING = ".erasing.json"
 """In a run's folder while documents are taken out of it."""
@@ -40,7 +40,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: its outputs (the first holds the receipt), what it reads, and its work."""
+    """One stage: its outputs (the first holds the receipt), what it reads, and its work.
+
+    aside: folders within the outputs that are none of them.
+    """
 
     name: str
     outputs: tuple[str, ...]
@@ -50,6 +53,7 @@ class Stage:
     libraries: tuple[str, ...]
     work: Callable[[Job], Any]
     inputs: Callable[[Recipe, Path], Any] | None = None
+    aside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,7 @@ def _run_stage(stage: Stage, run: Run, recipe: Recipe, base_folder: Path) -> Sta
         "plan": plan,
         "resolved": figures.pop("resolved", {}),
         "figures": figures,
-        "outputs": output_digests(place, stage.outputs),
+        "outputs": output_digests(place, stage.outputs, aside=stage.aside),
         "seconds": seconds,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
@@ -386,11 +390,12 @@ STAGES = (
         lambda recipe: {
             "seed": recipe.seed,
             "model": recipe.model.model_dump(mode="json"),
-            "training": recipe.training.model_dump(mode="json"),
+            "training": recipe.training.model_dump(mode="json", exclude={"tracking"}),  # who else hears of it
         },
         ("training", "models/transformer.py", "models/blocked_attention.py", "models/presets.py", "tokens/loader.py"),
         ("torch", "accelerate", "numpy"),
         _pretrain,
+        aside=("training/tracking",),
     ),
     Stage(
         "export",

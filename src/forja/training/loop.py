@@ -27,7 +27,7 @@ from forja.training.checkpoints import (
     save_checkpoint,
 )
 from forja.training.compilation import uncompiled
-from forja.training.logbook import Log
+from forja.training.logbook import Listener, Log
 from forja.training.machine import peak_memory
 from forja.training.objectives import Objective
 from forja.training.optimizers import Optimizer
@@ -87,19 +87,20 @@ def train(
     validate: Validate | None = None,
     seed: int = 0,
     description: dict[str, Any] | None = None,
+    listeners: Sequence[Listener] = (),
 ) -> Progress:
     """Train until `pace.steps` or early stopping, going on from the newest checkpoint in `directory`.
 
     Writes directory/training/log.jsonl and directory/checkpoints/; `description` of the model goes
-    into every checkpoint as model.json. Raises ForjaError when the loss is
-    not finite or the disk refuses; earlier checkpoints stay as they are.
+    into every checkpoint as model.json; `listeners` are told each line of the log, in the first process alone.
+    Raises ForjaError when the loss is not finite or the disk refuses; earlier checkpoints stay as they are.
     """
     torch.manual_seed(seed)
     model.to(strategy.device)
     at = _resume(model, optimizer, rule, directory)
     called = strategy.prepare(model, optimizer)
     main = strategy.rank == 0
-    log = Log(directory / LOG, after_step=at.step) if main else None
+    log = Log(directory / LOG, after_step=at.step, listeners=listeners) if main else None
     try:
         with progress("training", total=pace.steps, unit="steps", done=at.step, show_rate=False) as bar:
             while not at.finished:
