@@ -18,7 +18,7 @@ ENCODER = MODERN.model_copy(update={"architecture": "encoder"})
 BOTH = MODERN.model_copy(update={"architecture": "encoder-decoder"})
 
 
-def write_tokens(folder: Path, train: int = 4000, valid: int = 800) -> Path:
+def write_tokens(folder: Path, train: int = 4000, valid: int = 800, context: int = CONTEXT) -> Path:
     """Tokens in which each fourth one repeats: something to learn."""
     folder.mkdir(parents=True)
     draw = np.random.default_rng(0)
@@ -28,7 +28,7 @@ def write_tokens(folder: Path, train: int = 4000, valid: int = 800) -> Path:
         rows = np.stack([seeds, seeds * 7 % VOCABULARY, seeds * 5 % VOCABULARY, seeds])
         ordinary = CONTROLS["first_ordinary"] + rows.T.reshape(-1)[:count] % (VOCABULARY - CONTROLS["first_ordinary"])
         ordinary.astype(np.uint16).tofile(folder / f"{split}-00000.bin")
-    shape = {"dtype": "uint16", "context": CONTEXT, "overlap": 0, "vocabulary": VOCABULARY}
+    shape = {"dtype": "uint16", "context": context, "overlap": 0, "vocabulary": VOCABULARY}
     meta = {**shape, **CONTROLS, "splits": splits}
     (folder / "meta.json").write_text(json.dumps(meta))
     return folder

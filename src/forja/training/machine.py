@@ -89,20 +89,6 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def resident_memory() -> int:
-    """The bytes that this process holds in memory now."""
-    return int(psutil.Process().memory_info().rss)
-
-
-def restart_peak_memory() -> bool:
-    """Count the peak from here on (Linux only); whether that could be had."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return False
-    return _status("VmHWM") is not None
-
-
 def _status(key: str) -> int | None:
     try:
         lines = Path("/proc/self/status").read_text().splitlines()

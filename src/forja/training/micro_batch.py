@@ -1,7 +1,7 @@
-"""How many sequences fit in memory at once: found by trying, on a GPU until it is full, on a CPU never so far.
+"""How many sequences fit in memory at once: tried on a GPU until it is full, counted on a CPU before it is.
 
-A GPU that is full says so, and a smaller try follows. A machine that is full kills the process, so there two
-small tries tell what a sequence costs, and the rest is counted against what the machine or the cgroup allows.
+A GPU that is full says so, and a smaller try follows. A machine that is full kills the process, so there one small
+forward pass tells what a sequence keeps, and the rest is counted against what the machine or the cgroup allows.
 """
 
 from __future__ import annotations
@@ -11,31 +11,34 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from forja.errors import ForjaError
 from forja.models.transformer import Transformer
-from forja.training.machine import available_memory, peak_memory, resident_memory, restart_peak_memory
+from forja.training.machine import available_memory, peak_memory
 
 MOST = 32
 """Sequences beyond which nothing gets faster; nor, on a CPU, beyond so many tokens:"""
 MOST_TOKENS = 8192
-SAVED_BYTES = 12
-"""A parameter, of the copy that is being written while training goes on: its weight and AdamW's two states."""
+STATE_BYTES = 26
+"""A parameter: its gradient, AdamW's two states, the copy of them and of the weight that is being written while
+training goes on, and the weight in half precision."""
+WORKSPACE = 256 * 2**20
+"""What else a step takes: the loss's buffers, kernels' own."""
 SHARE = 0.8
 """Of the memory that is free, what is counted on."""
 
 
 def largest_micro_batch(
-    trial: Callable[[int], None], batch: int, model: Transformer, *, split: bool = False
+    trial: Callable[[int], None], kept: Callable[[], int], batch: int, model: Transformer
 ) -> tuple[int, dict[str, Any]]:
-    """The largest divisor of `batch` that fits, and what was measured.
+    """The largest divisor of `batch` that fits, and what was measured. Raises ForjaError where nothing fits.
 
-    trial: makes one update with so many sequences. split: the model may be too large for this process, so that
-    nothing is tried.
+    trial: makes one update with so many sequences; kept: the bytes that a forward pass of one sequence keeps for the
+    backward pass.
     """
     sizes = [size for size in range(min(batch, MOST), 0, -1) if batch % size == 0]
-    if split:
-        return next(size for size in sizes if size <= 8), {}
-    return _on_gpu(trial, sizes) if torch.cuda.is_available() else _on_cpu(trial, sizes, model)
+    return _on_gpu(trial, sizes) if torch.cuda.is_available() else _on_cpu(kept, sizes, model)
 
 
 def _on_gpu(trial: Callable[[int], None], sizes: list[int]) -> tuple[int, dict[str, Any]]:
@@ -52,18 +55,40 @@ def _on_gpu(trial: Callable[[int], None], sizes: list[int]) -> tuple[int, dict[s
     return sizes[-1], {}
 
 
-def _on_cpu(trial: Callable[[int], None], sizes: list[int], model: Transformer) -> tuple[int, dict[str, Any]]:
+def _on_cpu(kept: Callable[[], int], sizes: list[int], model: Transformer) -> tuple[int, dict[str, Any]]:
     most = max(1, MOST_TOKENS // model.config.context)
-    within = [size for size in sizes if size <= most]
-    if len(within) == 1 or not restart_peak_memory():
-        return within[0], {}
-    room = SHARE * available_memory() - SAVED_BYTES * model.num_parameters()
-    before, peaks = resident_memory(), []
-    for size in (1, 2):
-        trial(size)
-        gc.collect()
-        peaks.append(peak_memory() - before)
-    a_sequence = max(1, peaks[1] - peaks[0])
-    fixed = max(0, peaks[0] - a_sequence)
-    fits = [size for size in within if fixed + size * a_sequence <= room]
-    return (fits or [1])[0], {"fixed_bytes": fixed, "bytes_a_sequence": a_sequence, "room_bytes": int(room)}
+    free = available_memory()
+    room = int(SHARE * free - STATE_BYTES * model.num_parameters() - WORKSPACE)
+    a_sequence = kept() if room > 0 else 0
+    fits = [size for size in sizes if size <= most and size * a_sequence <= room]
+    if not fits or room <= 0:
+        raise ForjaError(
+            f"there is not enough memory to train this model: {free / 1e9:.1f} GB are free.",
+            where="training",
+            fix="Lower model.width or model.layers, set training.gradient_checkpointing to full, or give the process "
+            "more memory.",
+        )
+    return fits[0], {"bytes_a_sequence": a_sequence, "room_bytes": room}
+
+
+class Kept:
+    """Entered around a forward pass: `bytes` counts what it keeps for the backward pass, each tensor's storage once."""
+
+    def __init__(self, weights: torch.nn.Module) -> None:
+        self._known = {parameter.untyped_storage().data_ptr() for parameter in weights.parameters()}
+        self._hooks = torch.autograd.graph.saved_tensors_hooks(self._count, lambda tensor: tensor)
+        self.bytes = 0
+
+    def _count(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self._known:
+            self._known.add(storage.data_ptr())
+            self.bytes += storage.nbytes()
+        return tensor
+
+    def __enter__(self) -> Kept:
+        self._hooks.__enter__()
+        return self
+
+    def __exit__(self, *failure: Any) -> None:
+        self._hooks.__exit__(*failure)

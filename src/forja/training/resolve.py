@@ -25,12 +25,12 @@ from forja.training.compilation import compile_model, compile_pays, try_compiled
 from forja.training.learner import Learner
 from forja.training.loop import BatchSource, update
 from forja.training.machine import physical_cores
-from forja.training.micro_batch import largest_micro_batch
+from forja.training.micro_batch import Kept, largest_micro_batch
 from forja.training.objectives import Objective
 from forja.training.optimizers import OptimizerSettings, build_optimizer
 from forja.training.precision import Precision, choose_precision, model_products
 from forja.training.processes import local_world_size
-from forja.training.rules import MeanGradient, to_device
+from forja.training.rules import MeanGradient, micro_batches, to_device
 from forja.training.strategy import OneProcess
 
 FAIR_SHARE = 0.55
@@ -107,7 +107,9 @@ def resolve(section: TrainingSection, work: Work, batch: int) -> tuple[Resolved,
     threads = max(1, physical_cores() // local_world_size()) if section.threads == "auto" else section.threads
     torch.set_num_threads(threads)
     mine = batch // work.world
-    few = min(mine, 8) if section.micro_batch == "auto" else section.micro_batch
+    few = section.micro_batch
+    if few == "auto":
+        few = next(size for size in range(min(mine, 8), 0, -1) if mine % size == 0)
     precision: Precision
     if section.precision == "auto":
         sizes = (config.heads + 2 * config.kv_heads) * config.head_width, config.ffn_width
@@ -119,16 +121,16 @@ def resolve(section: TrainingSection, work: Work, batch: int) -> tuple[Resolved,
         precision = section.precision
     attention, measured["attention"] = choose_attention(config, few, precision, device)
     known = Resolved(threads, precision, batch, few, section.compile is True, 0, attention)
-    if section.micro_batch == "auto":
-        found, measured["micro_batch"] = largest_micro_batch(
-            lambda size: memory_trial(work, section, replace(known, micro_batch=size)),
-            mine,
-            work.model,
-            split=_is_split(section),
-        )
-        known = replace(known, micro_batch=found)
     if _is_split(section):
         return _untimed_choices(known, section, work), measured
+    if section.micro_batch == "auto":
+        found, measured["micro_batch"] = largest_micro_batch(
+            lambda size: Trial(work, section, replace(known, micro_batch=size, compile=False)).fill(),
+            lambda: Trial(work, section, replace(known, micro_batch=1, compile=False)).kept_bytes(),
+            mine,
+            work.model,
+        )
+        known = replace(known, micro_batch=found)
     if section.compile != "auto" and section.steps != "auto":
         return replace(known, steps=section.steps), measured
     return _timed_choices(known, section, work, measured)
@@ -197,23 +199,37 @@ class Trial:
         model.use_recompute(section.gradient_checkpointing)
         if known.compile:
             compile_model(model)
-        self.learner = Learner(model, work.objective)
+        self.model, self.learner = model, Learner(model, work.objective)
         self.optimizer = build_optimizer(model, optimizer_settings(section.optimizer))
         self.rule = MeanGradient(known.micro_batch, section.optimizer.clip)
 
-    def step(self, number: int, rows: int | None = None) -> float:
-        """Seconds of one update, of the first `rows` examples only where given."""
+    def step(self, number: int) -> float:
+        """Seconds of one update."""
         batch = to_device(self.batches.global_batch(number, 0, self.world), self.strategy.device)
-        if rows is not None:
-            batch = batch._replace(**{name: part[:rows] for name, part in batch._asdict().items() if part is not None})
         start = time.perf_counter()
         update(self.learner, batch, self.rule, self.optimizer, 0.0, self.strategy)
         return time.perf_counter() - start
 
+    def fill(self) -> None:
+        """One update of one micro-batch, for its memory. Raises what torch raises where there is too little."""
+        update(self.learner, self._first(), self.rule, self.optimizer, 0.0, self.strategy)
 
-def memory_trial(work: Work, section: TrainingSection, known: Resolved) -> None:
-    """One update of one micro-batch, for its memory. Raises what torch raises where there is too little."""
-    Trial(work, section, replace(known, compile=False)).step(0, rows=known.micro_batch)
+    def kept_bytes(self) -> int:
+        """What one micro-batch's forward pass keeps for its backward pass, and a block's while that is run again."""
+        part, model = self._first(), self.model
+        asked = model.recompute
+        kept = {}
+        for recompute in dict.fromkeys((asked, "none")):
+            model.use_recompute(recompute)
+            with self.strategy.autocast(), Kept(self.learner) as count:
+                self.learner(part)
+            kept[recompute] = count.bytes
+        return kept[asked] + kept["none"] // model.config.layers
+
+    def _first(self) -> Any:
+        """A micro-batch."""
+        batch = to_device(self.batches.global_batch(0, 0, self.world), self.strategy.device)
+        return next(micro_batches(batch, self.rule.micro_batch))
 
 
 def measure_steps(work: Work, section: TrainingSection, known: Resolved) -> tuple[float, float]:
