@@ -10,9 +10,17 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, Trainer, TrainingArguments
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+    Trainer,
+    TrainingArguments,
+)
 
 from forja.models.hf import ForjaConfig, ForjaForCausalLM
+from forja.models.hub import export_model
 from forja.models.presets import resolve_config
 from forja.models.transformer import Transformer
 from forja.recipe import ModelSection
@@ -268,3 +276,71 @@ def test_a_larger_vocabulary_keeps_what_was_learnt_and_saves(shape: str, tokens:
     model.save_pretrained(tmp_path)
     back = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
     assert torch.equal(back(tokens).logits, after)
+
+
+# --- encoders, and encoders with decoders --------------------------------------------------------------
+
+
+def exported(architecture: str, tokenizer_folder: Path, folder: Path) -> Transformer:
+    """A random model of ours, written to `folder`."""
+    section = ModelSection.model_validate({"layers": 2, "heads": 2, "width": 32, "architecture": architecture})
+    model = Transformer(resolve_config(section, vocabulary=600, context=CONTEXT))
+    source = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0, 0.2, generator=source)
+    figures = export_model(model, tokenizer_folder, folder)
+    assert not figures.standard
+    return model.eval()
+
+
+def drawn(*shape: int) -> Tensor:
+    return torch.randint(200, 600, shape, generator=torch.Generator().manual_seed(1))
+
+
+def test_an_exported_encoder_is_a_masked_language_model(tokenizer_folder: Path, tmp_path: Path) -> None:
+    ours = exported("encoder", tokenizer_folder, tmp_path)
+    theirs = AutoModelForMaskedLM.from_pretrained(tmp_path).eval()
+    tokens, mask = drawn(2, 12), torch.ones(2, 12, dtype=torch.int64)
+    mask[1, :4] = 0  # on the left
+    labels = torch.where(torch.rand(2, 12) < 0.3, tokens, -100)
+    labels[0, 0] = tokens[0, 0]
+    with torch.no_grad():
+        told = theirs(tokens, attention_mask=mask, labels=labels)
+        logits = ours.logits(ours(tokens, mask=mask))
+    assert torch.allclose(told.logits, logits, atol=1e-5)
+    expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
+    assert told.loss.item() == pytest.approx(expected.item())
+
+
+def test_an_exported_encoder_decoder_generates_what_repeated_argmax_gives(
+    tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    ours = exported("encoder-decoder", tokenizer_folder, tmp_path)
+    theirs = AutoModelForSeq2SeqLM.from_pretrained(tmp_path).eval()
+    start = theirs.config.decoder_start_token_id
+    source, mask = drawn(2, 10), torch.ones(2, 10, dtype=torch.int64)
+    mask[1, 6:] = 0
+    told = torch.full((2, 1), start)
+    with torch.no_grad():
+        for _ in range(6):
+            logits = ours.logits(ours(told, source=source, mask=mask))[:, -1]
+            told = torch.cat((told, logits.argmax(dim=-1, keepdim=True)), dim=1)
+        given = theirs.generate(
+            source, attention_mask=mask, max_new_tokens=6, min_new_tokens=6, do_sample=False, eos_token_id=None
+        )
+    assert torch.equal(given, told)
+
+
+def test_labels_alone_teach_an_encoder_decoder(tokenizer_folder: Path, tmp_path: Path) -> None:
+    exported("encoder-decoder", tokenizer_folder, tmp_path)
+    model = AutoModelForSeq2SeqLM.from_pretrained(tmp_path)
+    source, labels = drawn(2, 10), drawn(2, 8)
+    start = torch.full((2, 1), model.config.decoder_start_token_id)
+    shifted = torch.cat((start, labels[:, :-1]), dim=1)
+    plain, explicit = model(source, labels=labels), model(source, labels=labels, decoder_input_ids=shifted)
+    assert torch.equal(plain.loss, explicit.loss)
+    plain.loss.backward()
+    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in model.parameters())
+    with pytest.raises(ValueError, match="decoder_input_ids, or labels"):
+        model(source)

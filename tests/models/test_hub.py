@@ -17,9 +17,7 @@ from forja.models.families import FAMILIES
 from forja.models.hub import export_model, load_folder, load_model, load_run_model, save_model
 from forja.models.presets import resolve_config
 from forja.models.transformer import Transformer
-from forja.recipe import ModelSection, TokenizerSection
-from forja.tokens.bpe import train_tokenizer
-from made import sentences, write_documents
+from forja.recipe import ModelSection
 
 TOLERANCE = 1e-4
 VARIANTS = {
@@ -42,15 +40,6 @@ def random_model(**keys: object) -> Transformer:
             if parameter.dim() == 1:
                 parameter.add_(1.0)
     return model.eval()
-
-
-@pytest.fixture(scope="module")
-def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tokenizer")
-    write_documents(folder / "corpus", [sentences(seed, 20) for seed in range(40)])
-    (folder / "tokenizer").mkdir()
-    train_tokenizer(TokenizerSection(vocabulary=512), folder / "corpus", folder / "tokenizer")
-    return folder / "tokenizer"
 
 
 @pytest.fixture

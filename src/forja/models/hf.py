@@ -8,8 +8,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PretrainedConfig, PreTrainedModel
-from transformers.modeling_outputs import CausalLMOutput
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+    GenerationMixin,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+from transformers.modeling_outputs import BaseModelOutput, CausalLMOutput, MaskedLMOutput, Seq2SeqLMOutput
 
 from forja.models.transformer import Transformer, TransformerConfig
 
@@ -21,6 +29,7 @@ class ForjaConfig(PretrainedConfig):  # type: ignore[misc]
 
     def __init__(self, transformer: dict[str, Any] | None = None, **settings: Any) -> None:
         self.transformer = transformer or {}
+        settings.setdefault("is_encoder_decoder", self.transformer.get("architecture") == "encoder-decoder")
         super().__init__(**{"tie_word_embeddings": self.transformer.get("tie_embeddings", True), **settings})
         for theirs, ours in (
             ("vocab_size", "vocab_size"),
@@ -31,8 +40,8 @@ class ForjaConfig(PretrainedConfig):  # type: ignore[misc]
             setattr(self, theirs, self.transformer.get(ours))
 
 
-class ForjaForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
-    """Forja's transformer with logits and a loss. It keeps no cache: each new token reads the whole context."""
+class _ForjaModel(PreTrainedModel):  # type: ignore[misc]
+    """Forja's transformer with its weights where Hugging Face looks for them, and logits with a loss."""
 
     config_class = ForjaConfig
     base_model_prefix = "transformer"
@@ -66,6 +75,22 @@ class ForjaForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         self.transformer.config = replace(self.transformer.config, vocab_size=embedding.num_embeddings)
         self.config.transformer = asdict(self.transformer.config)
         return embedding
+
+    def _scored(
+        self, hidden: Tensor, labels: Tensor | None, counted: Tensor | int | None
+    ) -> tuple[Tensor | None, Tensor]:
+        """Loss and logits (batch, time, vocab_size) of what each place predicts: `labels` there, -100 for nothing."""
+        logits = self.transformer.logits(hidden)
+        if labels is None:
+            return None, logits
+        told = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1).float(), labels.flatten(), reduction="mean" if counted is None else "sum"
+        )
+        return told if counted is None else told / counted, logits
+
+
+class ForjaForCausalLM(_ForjaModel, GenerationMixin):  # type: ignore[misc]
+    """A decoder. It keeps no cache: each new token reads the whole context."""
 
     def forward(
         self,
@@ -101,5 +126,80 @@ class ForjaForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         return {"input_ids": input_ids[:, -self.transformer.config.context :]}
 
 
+class ForjaForMaskedLM(_ForjaModel):
+    """An encoder."""
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        **_: Any,
+    ) -> MaskedLMOutput:
+        """input_ids, labels: (batch, time); a label of -100 counts for nothing. Padding may be on either side."""
+        hidden = self.transformer(input_ids, mask=attention_mask)
+        loss, logits = self._scored(hidden, labels, num_items_in_batch)
+        return MaskedLMOutput(loss=loss, logits=logits)
+
+
+class _Encoder:
+    """What `generate` asks for the source's states, once."""
+
+    main_input_name = "input_ids"
+
+    def __init__(self, transformer: Transformer) -> None:
+        self.transformer = transformer
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **_: Any) -> BaseModelOutput:
+        return BaseModelOutput(last_hidden_state=self.transformer.encode(input_ids, mask=attention_mask))
+
+    __call__ = forward
+
+
+class ForjaForSeq2SeqLM(_ForjaModel, GenerationMixin):  # type: ignore[misc]
+    """An encoder and a decoder. It keeps no cache of the decoder's; the source is read once."""
+
+    def get_encoder(self, *_: Any, **__: Any) -> _Encoder:
+        return _Encoder(self.transformer)
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        encoder_outputs: BaseModelOutput | None = None,
+        labels: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        **_: Any,
+    ) -> Seq2SeqLMOutput:
+        """input_ids: the source, (batch, source_time); decoder_input_ids, labels: (batch, time).
+
+        Without decoder_input_ids they are the labels shifted right behind the start token, as in T5. A label of -100
+        counts for nothing.
+        """
+        if decoder_input_ids is None:
+            if labels is None:
+                raise ValueError("give decoder_input_ids, or labels to make them of")
+            start = torch.full_like(labels[:, :1], self.config.decoder_start_token_id)
+            decoder_input_ids = torch.cat((start, labels[:, :-1]), dim=1).clamp(min=0)
+        if encoder_outputs is None:
+            if input_ids is None:
+                raise ValueError("give input_ids, the source, or encoder_outputs made of it")
+            encoder_outputs = self.get_encoder()(input_ids, attention_mask)
+        memory = encoder_outputs[0]
+        hidden = self.transformer(decoder_input_ids, memory=memory, mask=attention_mask)
+        loss, logits = self._scored(hidden, labels, num_items_in_batch)
+        return Seq2SeqLMOutput(loss=loss, logits=logits, encoder_last_hidden_state=memory)
+
+    def prepare_inputs_for_generation(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, encoder_outputs: Any = None, **_: Any
+    ) -> dict[str, Any]:
+        told = input_ids[:, -self.transformer.config.context :]
+        return {"decoder_input_ids": told, "attention_mask": attention_mask, "encoder_outputs": encoder_outputs}
+
+
 AutoConfig.register("forja", ForjaConfig)
 AutoModelForCausalLM.register(ForjaConfig, ForjaForCausalLM)
+AutoModelForMaskedLM.register(ForjaConfig, ForjaForMaskedLM)
+AutoModelForSeq2SeqLM.register(ForjaConfig, ForjaForSeq2SeqLM)

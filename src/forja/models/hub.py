@@ -55,7 +55,7 @@ def export_model(model: Transformer, tokenizer_folder: Path, folder: Path) -> Ex
     weights = {name: tensor.detach().float() for name, tensor in model.state_dict().items()}
     _write_weights(folder / "model.safetensors", family.weights_out(weights, config))
     tokenizer = load_tokenizer(tokenizer_folder)
-    ends = {"bos_token_id": tokenizer.end_of_text, "eos_token_id": tokenizer.end_of_text}
+    ends: dict[str, Any] = {"bos_token_id": tokenizer.end_of_text, "eos_token_id": tokenizer.end_of_text}
     described = {
         "architectures": [architecture],
         "model_type": family.model_type,
@@ -66,9 +66,12 @@ def export_model(model: Transformer, tokenizer_folder: Path, folder: Path) -> Ex
         **ends,
         **family.config_out(config),
     }
-    write_json_atomic(folder / "config.json", described)
-    # The padding id is named here only: in config.json it would stop that row's gradient in Qwen3.
+    # The padding id is named below only: in config.json it would stop that row's gradient in Qwen3.
     pad = tokenizer.control("<|pad|>")
+    if config.architecture == "encoder-decoder":
+        ends["decoder_start_token_id"] = pad
+        described["decoder_start_token_id"] = pad
+    write_json_atomic(folder / "config.json", described)
     write_json_atomic(folder / "generation_config.json", {**ends, "pad_token_id": pad, "do_sample": True})
     for name in TOKENIZER_FILES:
         shutil.copyfile(tokenizer_folder / name, folder / name)

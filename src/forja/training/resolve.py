@@ -107,9 +107,8 @@ def resolve(section: TrainingSection, work: Work, batch: int) -> tuple[Resolved,
     threads = max(1, physical_cores() // local_world_size()) if section.threads == "auto" else section.threads
     torch.set_num_threads(threads)
     mine = batch // work.world
-    few = section.micro_batch
-    if few == "auto":
-        few = next(size for size in range(min(mine, 8), 0, -1) if mine % size == 0)
+    asked = section.micro_batch
+    few = next(size for size in range(min(mine, 8), 0, -1) if mine % size == 0) if asked == "auto" else asked
     precision: Precision
     if section.precision == "auto":
         sizes = (config.heads + 2 * config.kv_heads) * config.head_width, config.ffn_width
