@@ -271,6 +271,18 @@ def test_a_tracker_that_fails_is_said_once_and_training_goes_on(
     assert len(logged(tmp_path / "w")["loss"]) == 12
 
 
+def test_lines_that_a_kill_may_have_lost_do_not_count_as_told(
+    tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for fails_at, told in ((5, [3, 0]), (0, [12, 1])):
+        ear = Ear(fails_at)
+        made = Tracker(lambda: (), {}, lambda tracked, known, ear=ear: ear, TRACKERS["wandb"].tell, unsure=2)
+        with monkeypatch.context() as patch:
+            patch.setitem(TRACKERS, "wandb", made)
+            folder = run(tokens, tmp_path / str(fails_at), "wandb")
+        assert json.loads((folder / "wandb.json").read_text())["told"] == told
+
+
 def test_a_tracker_is_closed_when_training_fails(
     tokens: Path, tmp_path: Path, plug: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ import os
 import secrets
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,7 +55,8 @@ class Tracked:
 class Tracker:
     """What each needs: modules, environment variables (where not set), Accelerate's class, and how it is used.
 
-    make: adds to what is known whatever must outlive the process from the first moment.
+    make: adds to what is known whatever must outlive the process from the first moment; unsure: how many of the last
+    lines told a kill may lose.
     """
 
     packages: Callable[[], tuple[str, ...]]
@@ -62,6 +64,7 @@ class Tracker:
     make: Callable[[Tracked, Known], Any]
     tell: Tell
     id_of: Callable[[Any], str | None] = lambda tracker: None
+    unsure: int = 0
     stop: Callable[[Tracked], None] = lambda tracked: None
 
 
@@ -140,10 +143,14 @@ class Telling:
         try:
             tracker = self._start()
             kind = TRACKERS[self.name]
+            recent: deque[tuple[int, ...]] = deque(maxlen=kind.unsure + 1)
             for lines in self._gathered():
                 for line in kind.tell(tracker, lines):
-                    self._keep(told=place(line))
+                    recent.append(place(line))
+                    if len(recent) > kind.unsure:
+                        self._keep(told=recent[0])
             tracker.finish()
+            self._keep(told=recent[-1])
         except Exception as error:  # whatever a tracker does, training goes on
             self._failed = True
             reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
@@ -207,6 +214,8 @@ def flat(value: Any, name: str = "") -> Iterator[tuple[str, bool | int | float |
 
 # --- the trackers ----------------------------------------------------------------------------
 
+WANDB_UNSURE = 100
+"""Lines: W&B's own process writes blocks of 32 KiB, some 45 lines, and a kill loses the block it was filling."""
 MLFLOW_LINES = 40
 """Lines told to MLflow together: it takes a thousand figures at once, at most."""
 
@@ -280,7 +289,7 @@ def _mlflow_packages() -> tuple[str, ...]:
 
 TRACKERS = {
     "tensorboard": Tracker(lambda: ("tensorboard",), {}, _tensorboard, _log_each),
-    "wandb": Tracker(lambda: ("wandb",), {"WANDB_ERROR_REPORTING": "false"}, _wandb, _log_each),
+    "wandb": Tracker(lambda: ("wandb",), {"WANDB_ERROR_REPORTING": "false"}, _wandb, _log_each, unsure=WANDB_UNSURE),
     "mlflow": Tracker(
         _mlflow_packages,
         {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "WARNING"},
