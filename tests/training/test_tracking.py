@@ -142,7 +142,7 @@ def mlflow_points(folder: Path) -> Points:
 READERS = {"tensorboard": tensorboard_points, "wandb": wandb_points, "mlflow": mlflow_points}
 
 
-@pytest.mark.parametrize("tracker", READERS)
+@pytest.mark.parametrize("tracker", ["tensorboard", "wandb", pytest.param("mlflow", marks=pytest.mark.slow)])
 def test_a_tracker_is_told_every_line_of_the_log(tokens: Path, tmp_path: Path, tracker: str) -> None:
     pytest.importorskip(tracker)
     folder = run(tokens, tmp_path / "w", tracker)
@@ -234,7 +234,7 @@ class Ear:
 @pytest.fixture
 def plug(monkeypatch: pytest.MonkeyPatch) -> Any:
     def put(ear: Ear) -> Ear:
-        made = Tracker(lambda: (), {}, lambda tracked, known: ear, lambda tracker: None)
+        made = Tracker(lambda: (), {}, lambda tracked, known: ear, TRACKERS["tensorboard"].tell)
         monkeypatch.setitem(TRACKERS, "tensorboard", made)
         return ear
 
@@ -269,6 +269,18 @@ def test_a_tracker_that_fails_is_said_once_and_training_goes_on(
     assert "tensorboard failed (no space left on device); training goes on without it" in said
     assert [step for step in ear.heard if step < 5] == [1, 2, 3, 4, 4]
     assert len(logged(tmp_path / "w")["loss"]) == 12
+
+
+def test_lines_that_a_kill_may_have_lost_do_not_count_as_told(
+    tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for fails_at, told in ((5, [3, 0]), (0, [12, 1])):
+        ear = Ear(fails_at)
+        made = Tracker(lambda: (), {}, lambda tracked, known, ear=ear: ear, TRACKERS["wandb"].tell, unsure=2)
+        with monkeypatch.context() as patch:
+            patch.setitem(TRACKERS, "wandb", made)
+            folder = run(tokens, tmp_path / str(fails_at), "wandb")
+        assert json.loads((folder / "wandb.json").read_text())["told"] == told
 
 
 def test_a_tracker_is_closed_when_training_fails(

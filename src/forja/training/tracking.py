@@ -10,13 +10,16 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import sys
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 from forja.errors import ForjaError
@@ -30,8 +33,13 @@ PROJECT = "forja"
 CLOSING_SECONDS = 120.0
 """How long the end of training waits for a tracker that still has lines to hear."""
 
+GATHERING_SECONDS = 1.0
+"""How long lines wait for others, so that those which cost much to tell one by one are told together."""
+
 Known = dict[str, Any]
 """What is kept of a tracker between processes: its run's id, and the place of the last line told."""
+Tell = Callable[[Any, Sequence[Line]], Iterator[Line]]
+"""Tells lines to a tracker of Accelerate's, and gives the last of those that it has taken each time it takes some."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +53,18 @@ class Tracked:
 
 @dataclass(frozen=True)
 class Tracker:
-    """What each needs: modules, environment variables (where not set), Accelerate's class, and how to part from it."""
+    """What each needs: modules, environment variables (where not set), Accelerate's class, and how it is used.
+
+    make: adds to what is known whatever must outlive the process from the first moment; unsure: how many of the last
+    lines told a kill may lose.
+    """
 
     packages: Callable[[], tuple[str, ...]]
     settings: Mapping[str, str]
     make: Callable[[Tracked, Known], Any]
-    id_of: Callable[[Any], str | None]
+    tell: Tell
+    id_of: Callable[[Any], str | None] = lambda tracker: None
+    unsure: int = 0
     stop: Callable[[Tracked], None] = lambda tracked: None
 
 
@@ -96,7 +110,7 @@ class Telling:
         self._known: Known = read_json(self._note) or {}
         self._lines: SimpleQueue[Line | None] = SimpleQueue()
         self._thread = Thread(target=self._tell, name=f"tracking-{name}", daemon=True)
-        self._failed = False
+        self._failed, self._closing = False, Event()
         self._before = told = tuple(self._known.get("told", (0, 0)))
         for line in read_log(log):  # lines of steps that will be made again come out the same: they can be told now
             if place(line) > told:
@@ -113,6 +127,7 @@ class Telling:
         if self._thread.ident is None:
             return
         self._lines.put(None)
+        self._closing.set()
         self._thread.join(CLOSING_SECONDS)
         if self._thread.is_alive():
             say(f"  {self.name} was not told everything within {CLOSING_SECONDS:.0f} seconds")
@@ -125,13 +140,17 @@ class Telling:
         self._lines.put(line)
 
     def _tell(self) -> None:
-        tracker = None
         try:
             tracker = self._start()
-            while (line := self._lines.get()) is not None:
-                tracker.log(figures(line), step=line["step"])
-                self._keep(told=place(line))
+            kind = TRACKERS[self.name]
+            recent: deque[tuple[int, ...]] = deque(maxlen=kind.unsure + 1)
+            for lines in self._gathered():
+                for line in kind.tell(tracker, lines):
+                    recent.append(place(line))
+                    if len(recent) > kind.unsure:
+                        self._keep(told=recent[0])
             tracker.finish()
+            self._keep(told=recent[-1])
         except Exception as error:  # whatever a tracker does, training goes on
             self._failed = True
             reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
@@ -139,16 +158,29 @@ class Telling:
         finally:
             TRACKERS[self.name].stop(self.tracked)
 
+    def _gathered(self) -> Iterator[list[Line]]:
+        """The lines of each moment, until training closes."""
+        closed = False
+        while not closed:
+            lines = [self._lines.get()]
+            self._closing.wait(GATHERING_SECONDS)
+            while not self._lines.empty():
+                lines.append(self._lines.get())
+            closed = lines[-1] is None
+            yield [line for line in lines if line is not None]
+
     def _start(self) -> Any:
         kind = TRACKERS[self.name]
         for variable, value in kind.settings.items():
             os.environ.setdefault(variable, value)
         self.tracked.folder.mkdir(parents=True, exist_ok=True)
         tracker = kind.make(self.tracked, self._known)
+        self._keep()
         tracker.start()
         if "told" not in self._known:
             tracker.store_init_configuration(dict(self.tracked.config))
-        self._keep(id=kind.id_of(tracker))
+        if (run_id := kind.id_of(tracker)) is not None:
+            self._keep(id=run_id)
         return tracker
 
     def _keep(self, **known: Any) -> None:
@@ -182,6 +214,17 @@ def flat(value: Any, name: str = "") -> Iterator[tuple[str, bool | int | float |
 
 # --- the trackers ----------------------------------------------------------------------------
 
+WANDB_UNSURE = 100
+"""Lines: W&B's own process writes blocks of 32 KiB, some 45 lines, and a kill loses the block it was filling."""
+MLFLOW_LINES = 40
+"""Lines told to MLflow together: it takes a thousand figures at once, at most."""
+
+
+def _log_each(tracker: Any, lines: Sequence[Line]) -> Iterator[Line]:
+    for line in lines:
+        tracker.log(figures(line), step=line["step"])
+        yield line
+
 
 def _tensorboard(tracked: Tracked, known: Known) -> Any:
     from accelerate.tracking import TensorBoardTracker
@@ -195,10 +238,11 @@ def _wandb(tracked: Tracked, known: Known) -> Any:
     import wandb
     from accelerate.tracking import WandBTracker
 
+    known.setdefault("id", secrets.token_hex(4))
     return WandBTracker(
         os.environ.get("WANDB_PROJECT", PROJECT),
         name=tracked.run,
-        id=known.get("id") or secrets.token_hex(4),
+        id=known["id"],
         resume="allow",
         dir=str(tracked.folder),
         mode=None if {"WANDB_MODE", "WANDB_API_KEY"} & os.environ.keys() else "offline",
@@ -220,10 +264,22 @@ def _mlflow(tracked: Tracked, known: Known) -> Any:
     return MLflowTracker(PROJECT, logging_dir=str(own / "artifacts"), run_id=known.get("id"), run_name=tracked.run)
 
 
-def _leave_mlflow(tracked: Tracked) -> None:
-    import mlflow
+def _log_batches(tracker: Any, lines: Sequence[Line]) -> Iterator[Line]:
+    """As few transactions as may be: MLflow takes some 20 ms of a processor for each, be it a line or a hundred."""
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
 
-    if mlflow.get_tracking_uri().startswith(f"sqlite:///{tracked.folder}"):
+    now = int(time.time() * 1000)
+    for start in range(0, len(lines), MLFLOW_LINES):
+        part = lines[start : start + MLFLOW_LINES]
+        told = [Metric(name, value, now, line["step"]) for line in part for name, value in figures(line).items()]
+        MlflowClient().log_batch(tracker.tracker.info.run_id, told)
+        yield part[-1]
+
+
+def _leave_mlflow(tracked: Tracked) -> None:
+    mlflow: Any = sys.modules.get("mlflow")
+    if mlflow and mlflow.get_tracking_uri().startswith(f"sqlite:///{tracked.folder}"):
         mlflow.set_tracking_uri(None)  # it set the environment variable
 
 
@@ -232,13 +288,14 @@ def _mlflow_packages() -> tuple[str, ...]:
 
 
 TRACKERS = {
-    "tensorboard": Tracker(lambda: ("tensorboard",), {}, _tensorboard, lambda tracker: None),
-    "wandb": Tracker(lambda: ("wandb",), {"WANDB_ERROR_REPORTING": "false"}, _wandb, lambda tracker: tracker.run.id),
+    "tensorboard": Tracker(lambda: ("tensorboard",), {}, _tensorboard, _log_each),
+    "wandb": Tracker(lambda: ("wandb",), {"WANDB_ERROR_REPORTING": "false"}, _wandb, _log_each, unsure=WANDB_UNSURE),
     "mlflow": Tracker(
         _mlflow_packages,
         {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "WARNING"},
         _mlflow,
-        lambda tracker: tracker.tracker.info.run_id,
-        _leave_mlflow,
+        _log_batches,
+        id_of=lambda tracker: tracker.tracker.info.run_id,
+        stop=_leave_mlflow,
     ),
 }
