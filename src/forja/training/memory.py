@@ -123,7 +123,12 @@ def activation_bytes(
     causal: AttentionKernel = "fused" if c.architecture == "encoder" else kernel
     blocks = c.layers * _block(c, e, causal, device, recompute, cross=c.architecture == "encoder-decoder")
     blocks += c.encoder_layers * _block(c, e, "fused", device, recompute, cross=False)
-    return micro_batch * (blocks + (2 if c.encoder_layers else 1) * _end(c, device))
+    encoder = 0
+    if c.encoder_layers:
+        # In half precision each block has its own copy of the encoder's states, and they themselves are let go.
+        states = FLOAT * c.width if e == FLOAT or recompute != "none" else 0
+        encoder = c.context * (_norm(c, device) + states)
+    return micro_batch * (blocks + encoder + _end(c, device))
 
 
 def _bytes(precision: Precision) -> int:
@@ -142,7 +147,7 @@ def _norm(c: TransformerConfig, device: Device) -> int:
 
 
 def _end(c: TransformerConfig, device: Device) -> int:
-    """A sequence's: what a stack's last norm was given, and what it gave the loss or the decoder."""
+    """A sequence's: what the last norm was given, and what it gave the loss."""
     return c.context * (_norm(c, device) + FLOAT * c.width)
 
 
