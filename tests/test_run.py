@@ -97,6 +97,15 @@ def test_what_a_kill_left_of_an_unfinished_write_is_no_output(run: Run) -> None:
     assert set(output_digests(run.folder, ["corpus"])) == {"corpus/data"}
 
 
+def test_what_other_programs_may_change_later_is_no_output(run: Run) -> None:
+    folder = run.folder / "corpus" / "shown" / "deep"
+    folder.mkdir(parents=True)
+    (run.folder / "corpus" / "data").write_text("whole")
+    (folder / "database").write_text("grows when it is looked at")
+    (folder / "latest").symlink_to("nowhere")
+    assert set(output_digests(run.folder, ["corpus"], aside=["corpus/shown"])) == {"corpus/data"}
+
+
 def test_a_second_process_on_the_same_run_is_refused(run: Run) -> None:
     with run.locked(), pytest.raises(ForjaError, match="another process"), Run(run.folder).locked():
         pass

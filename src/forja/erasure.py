@@ -251,7 +251,7 @@ def _mend_receipts(run: Run, intent: Intent) -> dict[str, dict[str, Any]]:
         if receipt is None:
             continue
         if stage.name in CHANGED:
-            receipt["outputs"] = output_digests(run.folder, stage.outputs)
+            receipt["outputs"] = output_digests(run.folder, stage.outputs, aside=stage.aside)
         if stage.name == "corpus":
             receipt["figures"] = intent.figures
         if stage.name == "tokens":

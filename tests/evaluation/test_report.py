@@ -19,7 +19,7 @@ from forja.evaluation import findings
 from forja.evaluation.machine import machine_description
 from forja.evaluation.metrics import PROMISED, collect_metrics
 from forja.evaluation.report import report_stage, write_report
-from forja.evaluation.wording import choices, gap_sentence, size, verdict
+from forja.evaluation.wording import choices, gap_sentence, size, target_sentence, verdict
 from forja.models import hub
 from forja.recipe import ReportSection
 
@@ -208,7 +208,54 @@ def test_the_gap_compares_the_best_validation_with_the_training_before_it(run: P
     assert gap is not None
     assert gap.step == 400
     assert gap.valid - gap.train == pytest.approx(0.2, abs=0.05)
+    assert gap.later_rise == 0
     assert "moderate" in gap_sentence(gap)
+    assert collect_metrics(run)["training.gap"] == pytest.approx(gap.nats)
+
+
+def test_every_validation_has_its_gap_and_the_chart_shows_them(run: Path) -> None:
+    found = findings.gaps(findings.curves(run / "training"))
+    assert [one.step for one in found] == list(range(50, 401, 50))
+    text = write_report(run, [], MACHINE).read_text()
+    assert all(f"gap: {one.nats:.4g} (step {one.step})" in text for one in found)
+
+
+def test_a_run_without_validations_has_no_gap(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "made", {"only": 3}, {}, steps=1)
+    assert findings.gap(findings.curves(run / "training")) is None
+    assert "training.gap" not in collect_metrics(run)
+
+
+@pytest.mark.parametrize(
+    ("apart", "rise", "expected"),
+    [
+        (0.05, 0.0, "no overfitting"),
+        (0.2, 0.0, "moderate"),
+        (0.5, 0.0, "partly remembers"),
+        (-0.3, 0.0, "0.30 higher"),
+        (0.2, 0.12, "risen again by 0.12"),
+    ],
+)
+def test_the_gap_is_told_in_words(apart: float, rise: float, expected: str) -> None:
+    assert expected in gap_sentence(findings.Gap(400, 3.0 + apart, 3.0, rise))
+
+
+def test_the_gap_is_that_of_the_best_validation_and_tells_of_a_later_rise() -> None:
+    losses = [(float(step), 4.0 - step / 100) for step in range(1, 301)]
+    drawn = findings.Curves(losses, [(100, 3.3), (200, 3.0), (300, 3.4)], {}, [])
+    gap = findings.gap(drawn)
+    assert gap is not None
+    assert (gap.step, gap.later_rise) == (200, pytest.approx(0.4))
+
+
+def test_the_report_marks_the_first_target_and_says_whether_it_is_reached(run: Path) -> None:
+    html = write_report(run, [], MACHINE).read_text()
+    text = Page(html).text
+    assert "first target on general text: 20" in text
+    assert "a perplexity of 20, is not reached: the loss has still to fall by 0.46 nats a token" in text
+    assert html.count('class="mark"') == 3
+    assert "is reached, on documents like those that went in" in target_sentence(20.0)
+    assert "by 0.01 nats" in target_sentence(20.001)
 
 
 def test_the_verdict_does_not_flatter() -> None:
@@ -254,4 +301,4 @@ def test_a_browser_shows_the_report_whole_and_asks_the_network_for_nothing(
     write_receipt(run, "corpus", "corpus", figures_of(sources, {"exact-duplicate": 5, "too-short": 3}))
     samples = [*SAMPLES, {"prompt": "x" * 300, "temperature": 1.0, "text": "y" * 300}]
     page = look(write_report(run, samples, machine_description()), width, scheme)
-    assert page.locator("svg").count() == 8
+    assert page.locator("svg").count() == 9

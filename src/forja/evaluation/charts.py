@@ -42,6 +42,14 @@ class Bar:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """A value to reach, as a line across every bar; its label goes into the legend."""
+
+    label: str
+    value: float
+
+
+@dataclass(frozen=True)
 class Narrowing:
     """A row of a funnel: how much is left after it, how much it took away, the figure beside it, a note below."""
 
@@ -99,10 +107,12 @@ def line_chart(
     return _figure(title, _svg(title, HEIGHT, body), legend)
 
 
-def bar_chart(title: str, bars: Sequence[Bar], *, log: bool = False) -> str:
+def bar_chart(title: str, bars: Sequence[Bar], *, log: bool = False, mark: Mark | None = None) -> str:
     """Horizontal bars, each under its label and figure. On a logarithmic scale they start at the decade below."""
     finite = [bar for bar in bars if math.isfinite(bar.value) and bar.value >= 0]
     largest = max((bar.value for bar in finite), default=0.0)
+    if mark and largest > 0:
+        largest = max(largest, mark.value)
     if largest <= 0:
         return _figure(title, '<p class="none">Nothing was recorded.</p>', [])
     smallest = min((bar.value for bar in finite if bar.value > 0), default=largest)
@@ -113,7 +123,11 @@ def bar_chart(title: str, bars: Sequence[Bar], *, log: bool = False) -> str:
         return max(share * (WIDTH - 4), 1.5 if value > 0 else 0.0)
 
     body = [_bar_row(row, bar, length(bar.value)) for row, bar in enumerate(finite)]
-    return _figure(title, _svg(title, ROW * len(finite) + 4, body), [])
+    keys = ""
+    if mark:
+        body += [_mark(row, 2 + length(mark.value)) for row in range(len(finite))]
+        keys = f'<span><i class="key mark"></i>{escape(mark.label)}</span>'
+    return _figure(title, _svg(title, ROW * len(finite) + 4, body), [], keys)
 
 
 def funnel_chart(title: str, rows: Sequence[Narrowing], *, taken: str) -> str:
@@ -196,6 +210,11 @@ def _bar_row(row: int, bar: Bar, length: float) -> str:
         f'<rect class="rail" x="2" y="{top + 20}" width="{WIDTH - 4}" height="9" rx="2"/>'
         f'<rect class="{style}" x="2" y="{top + 20}" width="{_n(length)}" height="9" rx="2"/></g>'
     )
+
+
+def _mark(row: int, x: float) -> str:
+    top = ROW * row + 20
+    return f'<line class="mark" x1="{_n(x)}" x2="{_n(x)}" y1="{top}" y2="{top + 13}"/>'
 
 
 def _narrowing(top: int, row: Narrowing, unit: float) -> str:

@@ -6,7 +6,8 @@ What the corpus stage tells is in `corpus_findings.py`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from bisect import bisect_right
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,19 @@ class Curves:
 
 @dataclass(frozen=True)
 class Gap:
-    """At the best validation: its step, its loss, and the mean training loss of the steps before it, in nats."""
+    """At a validation: its step, its loss, and the mean training loss of the steps before it, in nats.
+
+    later_rise: by how much the last validation is above it.
+    """
 
     step: int
     valid: float
     train: float
+    later_rise: float = 0.0
+
+    @property
+    def nats(self) -> float:
+        return self.valid - self.train
 
 
 def receipts(run_folder: Path) -> dict[str, dict[str, Any]]:
@@ -63,13 +72,22 @@ def curves(training_folder: Path) -> Curves:
 
 def gap(drawn: Curves) -> Gap | None:
     """Training beside validation loss at the best validation; None where one of them was not recorded."""
-    finite = [(loss, step) for step, loss in drawn.valid if math.isfinite(loss)]
-    if not finite:
+    all_gaps = gaps(drawn)
+    if not all_gaps:
         return None
-    valid, step = min(finite)
-    before = [loss for at, loss in drawn.loss if at <= step]
-    before = before[-min(LAST_STEPS, max(1, len(before) // 20)) :]
-    return Gap(int(step), valid, sum(before) / len(before)) if before else None
+    best = min(all_gaps, key=lambda one: one.valid)
+    return replace(best, later_rise=all_gaps[-1].valid - best.valid)
+
+
+def gaps(drawn: Curves) -> list[Gap]:
+    """Training beside validation loss at every validation."""
+    steps, found = [step for step, _ in drawn.loss], []
+    for step, valid in drawn.valid:
+        end = bisect_right(steps, step)
+        before = drawn.loss[max(0, end - min(LAST_STEPS, max(1, end // 20))) : end]
+        if before and math.isfinite(valid):
+            found.append(Gap(int(step), valid, sum(loss for _, loss in before) / len(before)))
+    return found
 
 
 def objective(run_folder: Path) -> str:

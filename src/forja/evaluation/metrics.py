@@ -68,15 +68,17 @@ def collect_metrics(run_folder: Path) -> dict[str, float]:
 
 
 def _training(run_folder: Path, known: Mapping[str, float]) -> dict[str, float]:
-    """What the log tells and the receipt does not."""
+    """What the log tells and the receipt does not: training.gap is validation less training loss, nats a token."""
     totals = log_totals(run_folder / "training" / "log.jsonl")
-    told = {
+    told: dict[str, float] = {
         "training.steps": totals.steps,
         "training.tokens": totals.tokens,
         "training.tokens_per_second": totals.tokens_per_second,
         "training.seconds": totals.seconds,
         "training.peak_memory_bytes": totals.peak_memory_bytes,
     }
+    if (gap := findings.gap(findings.curves(run_folder / "training"))) is not None:
+        told["training.gap"] = gap.nats
     return {name: value for name, value in told.items() if name not in known}
 
 

@@ -14,12 +14,12 @@ from typing import Any, Protocol
 from markupsafe import Markup
 
 from forja.evaluation import charts, findings
-from forja.evaluation.charts import Bar, Series
+from forja.evaluation.charts import Bar, Mark, Series
 from forja.evaluation.corpus_report import corpus_part
 from forja.evaluation.machine import machine_description
 from forja.evaluation.metrics import collect_metrics
 from forja.evaluation.page import render_page
-from forja.evaluation.wording import choices, footing, gap_sentence, verdict
+from forja.evaluation.wording import FIRST_TARGET, choices, footing, gap_sentence, target_sentence, verdict
 from forja.models.transformer import Transformer
 from forja.progress import progress
 from forja.recipe import ReportSection
@@ -130,6 +130,7 @@ def _content(run_folder: Path, samples: Sequence[Sample], machine: Mapping[str, 
         "objective": objective,
         "verdict": verdict(metrics, objective),
         "footing": footing(objective),
+        "target": target_sentence(metrics["perplexity.test"]) if objective == "next-token" else "",
         "gap": gap_sentence(gap) if gap else "",
         "corpus": corpus_part(receipts["corpus"]["figures"]),
         "compression": compression,
@@ -165,7 +166,8 @@ def _perplexity_chart(metrics: Mapping[str, float]) -> Markup:
     ]
     told = [row for row in rows if row[1] in metrics]
     bars = [Bar(label, metrics[key], f"{metrics[key]:,.1f}", accent) for label, key, accent in told]
-    return Markup(charts.bar_chart("Perplexity on test documents, lower is better", bars))
+    target = Mark(f"first target on general text: {FIRST_TARGET:.0f}", FIRST_TARGET)
+    return Markup(charts.bar_chart("Perplexity on test documents, lower is better", bars, mark=target))
 
 
 def _compression_chart(compression: Mapping[str, float]) -> Markup:
@@ -177,10 +179,16 @@ def _compression_chart(compression: Mapping[str, float]) -> Markup:
 
 def _curve_charts(curves: findings.Curves) -> dict[str, Markup]:
     loss = [Series("training", curves.loss), Series("validation", curves.valid)]
+    gap = [Series("gap", [(one.step, one.nats) for one in findings.gaps(curves)])]
     rates = [Series(name, points) for name, points in curves.rates.items()]
     pace = [Series("tokens a second", curves.pace)]
     return {
         "loss": Markup(charts.line_chart("Loss", loss, x_label="step", y_label="nats a token")),
+        "gap": Markup(
+            charts.line_chart(
+                "Gap: validation less training loss", gap, x_label="step", y_label="nats a token", zero=True
+            )
+        ),
         "rates": Markup(
             charts.line_chart("Learning rate", rates, x_label="step", y_label="per step", zero=True),
         ),

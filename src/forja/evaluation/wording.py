@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from forja.evaluation.findings import Gap
 from forja.progress import duration
+
+FIRST_TARGET = 20.0
+"""The perplexity a token on general text that a small model is first to reach."""
 
 
 class Choice(NamedTuple):
@@ -123,21 +127,38 @@ def footing(objective: str) -> str:
     )
 
 
+def target_sentence(perplexity: float) -> str:
+    """Whether the first target is reached, in words that a narrow corpus does not flatter."""
+    target = f"The first target on general text, a perplexity of {FIRST_TARGET:.0f}, is"
+    if perplexity > FIRST_TARGET:
+        above = math.ceil(100 * math.log(perplexity / FIRST_TARGET)) / 100
+        return f"{target} not reached: the loss has still to fall by {above:.2f} nats a token."
+    return f"{target} reached, on documents like those that went in: the narrower these are, the easier that is."
+
+
 def gap_sentence(gap: Gap) -> str:
-    """What the difference between training and validation loss means."""
-    apart = gap.valid - gap.train
+    """What the difference between training and validation loss means, and whether it was growing."""
+    rise = ""
+    if gap.later_rise > 0.05:
+        rise = f" By the end of training the validation loss had risen again by {gap.later_rise:.2f}: it overfitted."
+    return _gap_meaning(gap) + rise
+
+
+def _gap_meaning(gap: Gap) -> str:
+    apart = gap.nats
     told = (
         f"The weights kept are those of step {gap.step:,}: there the validation loss was {gap.valid:.3f} nats a token, "
         f"and {gap.train:.3f} in training just before"
     )
     if apart > 0.3:
         return (
-            f"{told}. The gap of {apart:.2f} says that the model partly remembers its training text: more text helps."
+            f"{told}. The gap of {apart:.2f} says that the model overfits: it partly remembers its training text, and "
+            "more text helps."
         )
     if apart > 0.1:
-        return f"{told}. The gap of {apart:.2f} is moderate."
+        return f"{told}. The gap of {apart:.2f} is moderate overfitting."
     if apart > -0.1:
-        return f"{told}. They agree, so more training or a larger model would still pay."
+        return f"{told}. The gap of {apart:.2f} is no overfitting: more training or a larger model would still pay."
     return f"{told}. Training is {-apart:.2f} higher: the model was still improving, or validation is the easier text."
 
 

@@ -11,15 +11,18 @@ from typing import Any
 
 from forja.errors import ForjaError
 
-Listener = Callable[[dict[str, Any]], None]
-"""Told each line that is written."""
+Line = dict[str, Any]
+Listener = Callable[[Line], None]
 
 
 class Log:
     """Append lines to `path`, each at once in the system's hands, so that SIGKILL loses none."""
 
     def __init__(self, path: Path, *, after_step: int, listeners: Sequence[Listener] = ()) -> None:
-        """Go on after `after_step`: lines of later steps, which will be made again, are dropped."""
+        """Go on after `after_step`: lines of later steps, which will be made again, are dropped.
+
+        listeners: called with each line once it is written.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
         kept = [line for line in read_log(path) if line["step"] <= after_step]
         aside = path.with_name(f".{path.name}.new")
@@ -28,7 +31,7 @@ class Log:
         self.path, self.listeners = path, listeners
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
 
-    def write(self, line: dict[str, Any]) -> None:
+    def write(self, line: Line) -> None:
         try:
             self._file.write(json.dumps(line) + "\n")
             self._file.flush()
@@ -48,7 +51,7 @@ class Log:
         self._file.close()
 
 
-def read_log(path: Path) -> Iterator[dict[str, Any]]:
+def read_log(path: Path) -> Iterator[Line]:
     """The log's lines; a last one that a kill cut short is left out."""
     if not path.exists():
         return

@@ -31,6 +31,7 @@ from forja.training.processes import Company, rank, world_size
 from forja.training.resolve import Resolved, Work, batch_size, optimizer_settings, resolved_once
 from forja.training.rules import MeanGradient, micro_batches
 from forja.training.schedules import schedule
+from forja.training.tracking import TRACKING, require_packages, tracking
 
 RESULT = Path("training") / "result.json"
 RESOLVED = Path("training") / "resolved.json"
@@ -68,10 +69,12 @@ def pretrain(
 ) -> TrainingFigures:
     """Train from `tokens_folder`, going on from whatever `workspace` holds of the same plan.
 
-    Writes workspace/training/{resolved.json, log.jsonl, result.json} and workspace/checkpoints/. company: of the
-    processes that a launcher started, all of which call this.
-    Raises ForjaError for too little text, a loss that diverges for good, or a disk that refuses.
+    Writes workspace/training/{resolved.json, log.jsonl, result.json, tracking/} and workspace/checkpoints/. company: of
+    the processes that a launcher started, all of which call this.
+    Raises ForjaError for too little text, a loss that diverges for good, a tracker that is not installed, or a disk
+    that refuses.
     """
+    require_packages(section.tracking)
     keep_memory()
     split = TokenSplit.open(tokens_folder, "train")
     _require_sequences(split, tokens_folder)
@@ -93,29 +96,38 @@ def pretrain(
     if resolved.compile:
         compile_model(model)
     shape, care = section.schedule, section.divergence
-    at = train(
-        model,
-        batches,
-        objective,
-        MeanGradient(resolved.micro_batch, section.optimizer.clip),
-        build_optimizer(model, optimizer_settings(section.optimizer)),
-        schedule(shape.kind, resolved.steps, warmup=shape.warmup, decay=shape.decay, floor=shape.floor),
-        strategy,
-        workspace,
-        pace=Pace(
-            steps=resolved.steps,
-            valid_every=section.valid_every,
-            checkpoint_every=section.checkpoint_every,
-            keep_last=section.keep_last,
-            keep_every=section.keep_every,
-            patience=section.patience,
-            min_delta=section.min_delta,
-        ),
-        guard=Guard(workspace / GUARD, action=care.action, spike=care.spike, rollbacks=care.rollbacks),
-        validate=validation(tokens_folder, section.valid_sequences, resolved.micro_batch, aim),
-        seed=seed,
-        description=asdict(model.config),
-    )
+    config = {
+        "training": {**section.model_dump(mode="json"), **asdict(resolved)},
+        "model": asdict(model.config),
+        "seed": seed,
+    }
+    trackers = section.tracking if strategy.rank == 0 else []
+    run = tokens_folder.parent.name
+    with tracking(trackers, workspace / LOG, workspace / TRACKING, run=run, config=config) as listeners:
+        at = train(
+            model,
+            batches,
+            objective,
+            MeanGradient(resolved.micro_batch, section.optimizer.clip),
+            build_optimizer(model, optimizer_settings(section.optimizer)),
+            schedule(shape.kind, resolved.steps, warmup=shape.warmup, decay=shape.decay, floor=shape.floor),
+            strategy,
+            workspace,
+            pace=Pace(
+                steps=resolved.steps,
+                valid_every=section.valid_every,
+                checkpoint_every=section.checkpoint_every,
+                keep_last=section.keep_last,
+                keep_every=section.keep_every,
+                patience=section.patience,
+                min_delta=section.min_delta,
+            ),
+            guard=Guard(workspace / GUARD, action=care.action, spike=care.spike, rollbacks=care.rollbacks),
+            validate=validation(tokens_folder, section.valid_sequences, resolved.micro_batch, aim),
+            seed=seed,
+            description=asdict(model.config),
+            listeners=listeners,
+        )
     if strategy.rank == 0:
         _write_result(workspace, at)
     strategy.close()
