@@ -85,7 +85,7 @@ def environment(runs: Path) -> dict[str, str]:
 
 def forja(*arguments: str | Path, runs: Path, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     """Run the command as a user does."""
-    command = [sys.executable, "-m", "forja.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "forja", *map(str, arguments)]
     return subprocess.run(command, env=environment(runs), input=stdin, capture_output=True, text=True, timeout=600)
 
 

@@ -199,7 +199,7 @@ def test_a_full_disk_is_a_sentence(project: Path, tmp_path: Path) -> None:
 
 
 def test_a_file_size_limit_is_a_sentence(project: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "forja.cli", "run", str(project / "tiny.yaml")]
+    command = [sys.executable, "-m", "forja", "run", str(project / "tiny.yaml")]
     limit = 20_000
     done = subprocess.run(
         command,
@@ -213,7 +213,7 @@ def test_a_file_size_limit_is_a_sentence(project: Path, tmp_path: Path) -> None:
 
 
 def test_sigterm_exits_with_143_and_the_same_command_goes_on(project: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "forja.cli", "run", str(project / "tiny.yaml"), "training.steps=4000"]
+    command = [sys.executable, "-m", "forja", "run", str(project / "tiny.yaml"), "training.steps=4000"]
     process = subprocess.Popen(command, env=environment(tmp_path), stderr=subprocess.PIPE, text=True)
     checkpoints = tmp_path / "tiny" / ".building" / "pretrain" / "checkpoints"
     while process.poll() is None and not list(checkpoints.glob("step-*")):

@@ -37,7 +37,7 @@ def partial_output(run: Path, stage: str) -> bool:
 
 def kill_in(stage: str, recipe: Path, runs: Path, delay: float) -> bool:
     """Run, and SIGKILL `delay` seconds after the stage has something on disk; whether partial output remained."""
-    command = [sys.executable, "-m", "forja.cli", "run", str(recipe), "--quiet"]
+    command = [sys.executable, "-m", "forja", "run", str(recipe), "--quiet"]
     process = subprocess.Popen(command, env=environment(runs), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     run = runs / "tiny"
     while process.poll() is None and not partial_output(run, stage):

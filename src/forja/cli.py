@@ -23,6 +23,7 @@ import typer
 from forja import __version__
 from forja.data_commands import data_app
 from forja.errors import ForjaError, Interrupted
+from forja.plan_command import plan_command
 from forja.progress import say, set_quiet
 from forja.recipe import Recipe
 from forja.recipe_file import dump_recipe, load_recipe, shipped_recipes
@@ -40,6 +41,7 @@ app = typer.Typer(
 recipe_app = typer.Typer(help="Look at recipes: list, show, schema.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(recipe_app, name="recipe")
 app.add_typer(data_app, name="data")
+app.command("plan")(plan_command)
 
 RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A YAML file or a shipped recipe's name.")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Overrides.")]

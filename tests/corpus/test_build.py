@@ -354,7 +354,7 @@ def test_after_sigkill_no_process_is_left_and_the_next_attempt_gives_the_same(tm
 def test_a_killed_worker_is_an_error_that_says_so(tmp_path: Path) -> None:
     lines = [json.dumps({"text": prose(number, 800)}) + "\n" for number in range(20_000)]
     (tmp_path / "a.jsonl").write_text("".join(lines))
-    command = [sys.executable, "-m", "forja.cli", "corpus", "demo", "--source", "a.jsonl"]
+    command = [sys.executable, "-m", "forja", "corpus", "demo", "--source", "a.jsonl"]
     environment = {**os.environ, "FORJA_RUNS": str(tmp_path / "runs")}
     child = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
     workers: list[psutil.Process] = []

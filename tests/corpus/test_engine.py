@@ -74,7 +74,7 @@ def forja_corpus(place: Path, runs: str, *overrides: str, **variables: str) -> s
     command = [
         sys.executable,
         "-m",
-        "forja.cli",
+        "forja",
         "corpus",
         "demo",
         "--source",

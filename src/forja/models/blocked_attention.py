@@ -35,6 +35,11 @@ def _blocks(time: int) -> list[tuple[int, int]]:
     return list(pairwise(edges))
 
 
+def kept_probabilities(time: int) -> int:
+    """Attention probabilities that a head keeps of a sequence for the backward pass."""
+    return sum((end - start) * end for start, end in _blocks(time))
+
+
 class _BlockedAttention(torch.autograd.Function):
     """q, k, v (batch * heads, time, head_width) -> the same; keeps each block's probabilities for backward."""
 

@@ -18,6 +18,7 @@ from forja.recipe.training import ModelSection, OptimizerSection, Schedule, Trai
 from forja.recipe.whole import (
     RECIPE_FORMAT,
     EvaluationSection,
+    PlanSection,
     Recipe,
     ReportSection,
     TokenizerSection,
@@ -32,6 +33,7 @@ __all__ = [
     "ModelSection",
     "NearDuplicates",
     "OptimizerSection",
+    "PlanSection",
     "Privacy",
     "QualitySection",
     "Recipe",

@@ -67,6 +67,19 @@ class ReportSection(Section):
     sample_tokens: int = Field(80, ge=1, le=4096, description="Tokens a sample.")
 
 
+class PlanSection(Section):
+    """What `forja plan` counts with; no stage reads it."""
+
+    hardware: str | None = Field(
+        None, description="What to plan for where --hardware is not given: a100, h100x8, ..., or `this` machine (null)."
+    )
+    utilisation: float = Field(
+        0.4, gt=0, le=1, description="The part of the hardware's peak FLOP/s that training is expected to reach."
+    )
+    price: float | None = Field(None, ge=0, description="Of one device for an hour; null: no cost is given.")
+    currency: str = Field("USD", description="What the price is in.")
+
+
 class Recipe(Section):
     """A whole run, from raw text to report."""
 
@@ -84,6 +97,7 @@ class Recipe(Section):
     training: TrainingSection = Field(default_factory=TrainingSection)
     evaluation: EvaluationSection = Field(default_factory=EvaluationSection)
     report: ReportSection = Field(default_factory=ReportSection)
+    plan: PlanSection = Field(default_factory=PlanSection)
 
     @model_validator(mode="after")
     def _objective_fits(self) -> Recipe:
