@@ -27,6 +27,7 @@ from forja.recipe import Recipe
 from forja.recipe_file import load_recipe
 from forja.tokens.loader import Batches, TokenSplit
 from forja.training.attention import choose_attention
+from forja.training.learner import Learner
 from forja.training.loop import Pace, train, update
 from forja.training.machine import keep_memory, physical_cores
 from forja.training.objectives import next_token
@@ -95,11 +96,12 @@ def step_seconds(recipe: Recipe, options: argparse.Namespace) -> dict[str, float
     strategy, rule = OneProcess(options.precision), MeanGradient(recipe.training.batch)
     models = {kind: build(kind, recipe, options) for kind in KINDS}
     optimizers = {kind: build_optimizer(models[kind], optimizer_settings(recipe.training.optimizer)) for kind in KINDS}
+    learners = {kind: Learner(models[kind], next_token) for kind in KINDS}
     taken: dict[str, list[float]] = {kind: [] for kind in KINDS}
     for step in range(30):
         for kind in KINDS:
             start = time.perf_counter()
-            update(models[kind], batches.global_batch(step), next_token, rule, optimizers[kind], 0.1, strategy)
+            update(learners[kind], batches.global_batch(step), rule, optimizers[kind], 0.1, strategy)
             taken[kind].append(time.perf_counter() - start)
     return {kind: statistics.median(seconds[3:]) for kind, seconds in taken.items()}
 

@@ -96,9 +96,9 @@ def kept(path: Path, make: Callable[..., Curve], *arguments: Any) -> Curve:
     """The curve in `path`, or the one that `make` gives, in a process of its own."""
     if not path.exists():
         print(f"training {path.stem}", file=sys.stderr, flush=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
             curve = process.submit(make, *arguments).result()
-        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(curve))
     return [(int(step), float(loss)) for step, loss in json.loads(path.read_text())]
 
@@ -111,8 +111,9 @@ def digest_of(paths: Iterable[Path], more: str = "") -> str:
 
 
 def nanogpt_curve(tokens: Path, rate: float, options: argparse.Namespace) -> Curve:
-    name = f"nanogpt-{rate:g}-{digest_of([options.nanogpt / 'model.py', *sorted(tokens.glob('*.bin'))])}.json"
-    return kept(options.cache / "curves" / name, train_nanogpt, tokens, rate, options.nanogpt)
+    name = f"nanogpt-{rate:g}-{digest_of([options.nanogpt / 'model.py', *sorted(tokens.glob('*.bin'))])}"
+    place = options.cache / "curves"
+    return kept(place / f"{name}.json", train_nanogpt, tokens, rate, options.nanogpt, place / f"{name}.pt")
 
 
 def forja_curve(tokens: Path, steps: int, seed: int, options: argparse.Namespace) -> Curve:
@@ -133,8 +134,9 @@ def held_out(tokens: Path) -> list[Any]:
     return list(micro_batches(read_slots(split, spread_slots(split.sequences, WINDOWS)), SHAPE.batch))
 
 
-def train_nanogpt(tokens: Path, rate: float, checkout: Path) -> Curve:
-    """nanoGPT's model, optimizer and schedule as in its train.py, compiled, in bf16 autocast."""
+def train_nanogpt(tokens: Path, rate: float, checkout: Path, checkpoint: Path) -> Curve:
+    """nanoGPT's model, optimizer and schedule as in its train.py, compiled, in bf16 autocast; it goes on from
+    `checkpoint` where that is there."""
     from forja.training.machine import keep_memory, physical_cores
 
     keep_memory()  # changes no loss, and the curve is not what is timed
@@ -150,7 +152,13 @@ def train_nanogpt(tokens: Path, rate: float, checkout: Path) -> Curve:
     compiled = torch.compile(model)
     windows = held_out(tokens)
     curve: Curve = []
-    for step in range(NANOGPT_STEPS):
+    if checkpoint.exists():
+        saved = torch.load(checkpoint)
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        torch.set_rng_state(saved["rng"])
+        curve = saved["curve"]
+    for step in range(curve[-1][0] if curve else 0, NANOGPT_STEPS):
         for group in optimizer.param_groups:
             group["lr"] = nanogpt_rate(step, rate)
         x, y = random_windows(SHAPE, tokens)
@@ -165,6 +173,10 @@ def train_nanogpt(tokens: Path, rate: float, checkout: Path) -> Curve:
                 losses = [model(part.inputs, part.targets.contiguous())[1].item() for part in windows]
             curve.append((step + 1, statistics.mean(losses)))
             print(f"  {step + 1}: {curve[-1][1]:.4f}", file=sys.stderr, flush=True)
+            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+            torch.save({**state, "rng": torch.get_rng_state(), "curve": curve}, checkpoint.with_suffix(".new"))
+            checkpoint.with_suffix(".new").replace(checkpoint)
+    checkpoint.unlink(missing_ok=True)
     return curve
 
 
@@ -183,6 +195,7 @@ def train_forja(tokens: Path, steps: int, seed: int, recipe_file: str, every: in
     from forja.recipe_file import load_recipe
     from forja.tokens.loader import Batches, TokenSplit
     from forja.training.attention import choose_attention
+    from forja.training.learner import Learner
     from forja.training.loop import mean_loss, update
     from forja.training.machine import keep_memory, physical_cores
     from forja.training.objectives import next_token
@@ -199,19 +212,20 @@ def train_forja(tokens: Path, steps: int, seed: int, recipe_file: str, every: in
     model = Transformer(resolve_config(recipe.model, vocabulary=split.vocabulary, context=split.context))
     model.init_weights(seed)
     model.use_attention(choose_attention(model.config, SHAPE.batch, "bf16", "cpu")[0])
+    learner = Learner(model, next_token)
     batches, strategy = Batches(split, batch_size=SHAPE.batch, seed=seed), OneProcess("bf16")
     optimizer = build_optimizer(model, optimizer_settings(section.optimizer))
     rule, shape = MeanGradient(SHAPE.batch, section.optimizer.clip), section.schedule
     factor = schedule(shape.kind, steps, warmup=shape.warmup, decay=shape.decay, floor=shape.floor)
-    validate = mean_loss(next_token, held_out(tokens))
+    validate = mean_loss(held_out(tokens))
     curve: Curve = []
     every = every or math.ceil(steps / 5)
     for step in range(steps):
-        update(model, batches.global_batch(step), next_token, rule, optimizer, factor(step), strategy)
+        update(learner, batches.global_batch(step), rule, optimizer, factor(step), strategy)
         if (step + 1) % every == 0 or step + 1 == steps:
-            model.eval()
+            learner.eval()
             with torch.no_grad():
-                curve.append((step + 1, validate(model, strategy)))
+                curve.append((step + 1, validate(learner, strategy)))
     return curve
 
 
