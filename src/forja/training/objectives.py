@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 CHUNK_ELEMENTS = 4 * 1024 * 1024
 """Logits held at once, about: 16 MiB in float32, which a level-3 cache can hold."""
+CHUNK_ROWS = 256
+"""Rows of logits held at once, at least: for fewer, a large output layer is read more often than it pays."""
 CHUNKS_A_PRODUCT = 4
 """Chunks whose slopes wait, in working precision, for one product with the hidden states: the output
 layer's gradient is as large as the layer, and is read and written once for all of them."""
@@ -115,7 +117,7 @@ def token_losses(
     Where many targets are negative, as of masked tokens, the others' rows alone are multiplied.
     """
     width, vocabulary = hidden.shape[-1], unembedding.shape[0]
-    chunk = chunk or max(1, CHUNK_ELEMENTS // vocabulary)
+    chunk = chunk or max(CHUNK_ROWS, CHUNK_ELEMENTS // vocabulary)
     working = torch.get_autocast_dtype(hidden.device.type) if _autocasting(hidden) else hidden.dtype
     rows, aims = hidden.reshape(-1, width), targets.reshape(-1)
     flat_weights = None if weights is None else weights.reshape(-1).float()
