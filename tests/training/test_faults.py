@@ -193,19 +193,15 @@ def test_the_tightest_limit_of_the_control_groups_above_counts(
     assert machine.available_memory() == 201 * 2**20
 
 
-def test_what_a_sequence_keeps_decides_the_micro_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    from forja.models.presets import resolve_config
-    from forja.models.transformer import Transformer
-
-    model = Transformer(resolve_config(GPT2, vocabulary=256, context=16))
+def test_what_a_step_needs_decides_the_micro_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     found = {}
-    for room in (500, 600, 10_000):
+    for room in (400, 500, 10_000):
         monkeypatch.setattr("forja.training.micro_batch.available_memory", lambda room=room: room * 2**20)
-        found[room], _ = largest_micro_batch(lambda size: None, lambda: 20 * 2**20, 24, model)
-    assert found == {500: 6, 600: 8, 10_000: 24}
-    monkeypatch.setattr("forja.training.micro_batch.available_memory", lambda: 300 * 2**20)
-    with pytest.raises(ForjaError, match=r"not enough memory to train this model: 0\.3 GB are free"):
-        largest_micro_batch(lambda size: None, lambda: 20 * 2**20, 24, model)
+        found[room], _ = largest_micro_batch(lambda size: None, lambda size: (60 + 20 * size) * 2**20, 24, 16)
+    assert found == {400: 6, 500: 8, 10_000: 24}
+    monkeypatch.setattr("forja.training.micro_batch.available_memory", lambda: 200 * 2**20)
+    with pytest.raises(ForjaError, match=r"it takes 0\.1 GB for one sequence at a time, and of the 0\.2 GB"):
+        largest_micro_batch(lambda size: None, lambda size: (60 + 20 * size) * 2**20, 24, 16)
 
 
 # --- being asked to stop ---------------------------------------------------------------------------

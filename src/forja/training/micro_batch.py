@@ -14,31 +14,27 @@ import torch
 from torch import Tensor
 
 from forja.errors import ForjaError
-from forja.models.transformer import Transformer
 from forja.training.machine import available_memory, peak_memory
 
 MOST = 32
 """Sequences beyond which nothing gets faster; nor, on a CPU, beyond so many tokens:"""
 MOST_TOKENS = 8192
-STATE_BYTES = 26
-"""A parameter: its gradient, AdamW's two states, the copy of them and of the weight that is being written while
-training goes on, and the weight in half precision."""
-WORKSPACE = 256 * 2**20
-"""What else a step takes: the loss's buffers, kernels' own."""
+BESIDES = 128 * 2**20
+"""What kernels and the allocator take on a CPU beside the tensors."""
 SHARE = 0.8
 """Of the memory that is free, what is counted on."""
 
 
 def largest_micro_batch(
-    trial: Callable[[int], None], kept: Callable[[], int], batch: int, model: Transformer
+    trial: Callable[[int], None], needed: Callable[[int], int], batch: int, context: int
 ) -> tuple[int, dict[str, Any]]:
     """The largest divisor of `batch` that fits, and what was measured. Raises ForjaError where nothing fits.
 
-    trial: makes one update with so many sequences; kept: the bytes that a forward pass of one sequence keeps for the
-    backward pass.
+    trial: makes one update with so many sequences of `context` tokens; needed: the bytes that it takes beside what
+    the process has already.
     """
     sizes = [size for size in range(min(batch, MOST), 0, -1) if batch % size == 0]
-    return _on_gpu(trial, sizes) if torch.cuda.is_available() else _on_cpu(kept, sizes, model)
+    return _on_gpu(trial, sizes) if torch.cuda.is_available() else _on_cpu(needed, sizes, context)
 
 
 def _on_gpu(trial: Callable[[int], None], sizes: list[int]) -> tuple[int, dict[str, Any]]:
@@ -55,20 +51,19 @@ def _on_gpu(trial: Callable[[int], None], sizes: list[int]) -> tuple[int, dict[s
     return sizes[-1], {}
 
 
-def _on_cpu(kept: Callable[[], int], sizes: list[int], model: Transformer) -> tuple[int, dict[str, Any]]:
-    most = max(1, MOST_TOKENS // model.config.context)
+def _on_cpu(needed: Callable[[int], int], sizes: list[int], context: int) -> tuple[int, dict[str, Any]]:
     free = available_memory()
-    room = int(SHARE * free - STATE_BYTES * model.num_parameters() - WORKSPACE)
-    a_sequence = kept() if room > 0 else 0
-    fits = [size for size in sizes if size <= most and size * a_sequence <= room]
-    if not fits or room <= 0:
-        raise ForjaError(
-            f"there is not enough memory to train this model: {free / 1e9:.1f} GB are free.",
-            where="training",
-            fix="Lower model.width or model.layers, set training.gradient_checkpointing to full, or give the process "
-            "more memory.",
-        )
-    return fits[0], {"bytes_a_sequence": a_sequence, "room_bytes": room}
+    room = int(SHARE * free) - BESIDES
+    for size in sizes:
+        if size <= max(1, MOST_TOKENS // context) and (bytes_needed := needed(size)) <= room:
+            return size, {"needed_bytes": bytes_needed, "room_bytes": room}
+    raise ForjaError(
+        f"there is not enough memory to train this model: it takes {needed(1) / 1e9:.1f} GB for one sequence at a "
+        f"time, and of the {free / 1e9:.1f} GB that are free {max(0, room) / 1e9:.1f} can be counted on.",
+        where="training",
+        fix="Lower model.width or model.layers, set training.gradient_checkpointing to full, or give the process more "
+        "memory.",
+    )
 
 
 class Kept:

@@ -9,7 +9,9 @@ import copy
 import math
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from forja.training.compilation import compile_model, compile_pays, try_compiled
 from forja.training.learner import Learner
 from forja.training.loop import BatchSource, update
 from forja.training.machine import physical_cores
+from forja.training.memory import activation_bytes, step_memory
 from forja.training.micro_batch import Kept, largest_micro_batch
 from forja.training.objectives import Objective
 from forja.training.optimizers import OptimizerSettings, build_optimizer
@@ -125,14 +128,35 @@ def resolve(section: TrainingSection, work: Work, batch: int) -> tuple[Resolved,
     if section.micro_batch == "auto":
         found, measured["micro_batch"] = largest_micro_batch(
             lambda size: Trial(work, section, replace(known, micro_batch=size, compile=False)).fill(),
-            lambda: Trial(work, section, replace(known, micro_batch=1, compile=False)).kept_bytes(),
+            _bytes_needed(work, section, known, mine),
             mine,
-            work.model,
+            config.context,
         )
         known = replace(known, micro_batch=found)
     if section.compile != "auto" and section.steps != "auto":
         return replace(known, steps=section.steps), measured
     return _timed_choices(known, section, work, measured)
+
+
+def _bytes_needed(work: Work, section: TrainingSection, known: Resolved, mine: int) -> Callable[[int], int]:
+    """From a micro-batch to the bytes that training takes beside the weights, a checkpoint being written meanwhile.
+
+    Counted from the model's shape, and where one forward pass really keeps more than was counted, that too.
+    """
+    config, recompute = work.model.config, section.gradient_checkpointing
+    how: dict[str, Any] = {"precision": known.precision, "recompute": recompute, "kernel": known.attention}
+
+    @cache
+    def uncounted() -> int:
+        kept = Trial(work, section, replace(known, micro_batch=1, compile=False)).kept_bytes()
+        return max(0, kept - activation_bytes(config, **how))
+
+    def needed(size: int) -> int:
+        kind = section.optimizer.kind
+        memory = step_memory(config, size, **how, optimizer=kind, accumulate=size < mine, snapshot=True)
+        return memory.everything - memory.weights + size * uncounted()
+
+    return needed
 
 
 def _is_split(section: TrainingSection) -> bool:
@@ -198,7 +222,7 @@ class Trial:
         model.use_recompute(section.gradient_checkpointing)
         if known.compile:
             compile_model(model)
-        self.model, self.learner = model, Learner(model, work.objective)
+        self.learner = Learner(model, work.objective)
         self.optimizer = build_optimizer(model, optimizer_settings(section.optimizer))
         self.rule = MeanGradient(known.micro_batch, section.optimizer.clip)
 
@@ -214,16 +238,10 @@ class Trial:
         update(self.learner, self._first(), self.rule, self.optimizer, 0.0, self.strategy)
 
     def kept_bytes(self) -> int:
-        """What one micro-batch's forward pass keeps for its backward pass, and a block's while that is run again."""
-        part, model = self._first(), self.model
-        asked = model.recompute
-        kept = {}
-        for recompute in dict.fromkeys((asked, "none")):
-            model.use_recompute(recompute)
-            with self.strategy.autocast(), Kept(self.learner) as count:
-                self.learner(part)
-            kept[recompute] = count.bytes
-        return kept[asked] + kept["none"] // model.config.layers
+        """What one micro-batch's forward pass keeps for its backward pass."""
+        with self.strategy.autocast(), Kept(self.learner) as kept:
+            self.learner(self._first())
+        return kept.bytes
 
     def _first(self) -> Any:
         """A micro-batch."""
