@@ -116,8 +116,9 @@ def _print_ending(run: Run, metrics: dict[str, float], reference: str, prompt: s
         print(f"\nPerplexity {metrics['perplexity.test']:.1f} on held-out documents ({beside}).")
     print(f"Report: {run.folder / 'report.html'}")
     print("\nTry next:")
-    print(f"  forja generate {run.name} {shlex.quote(prompt)}")
-    print(f"  forja chat {run.name}")
+    if samples:
+        print(f"  forja generate {run.name} {shlex.quote(prompt)}")
+        print(f"  forja chat {run.name}")
     print(f"  forja run {shlex.quote(reference)} --name mine --source PATH/TO/YOUR/TEXT")
 
 
@@ -251,7 +252,8 @@ def generate_command(
     if as_json:
         _print_json({"prompt": prompt, "text": "".join(pieces)})
         return
-    print(prompt, end="", flush=True)
+    first = next(pieces, "")  # where the model can continue no text, nothing is printed
+    print(prompt + first, end="", flush=True)
     for piece in pieces:
         print(piece, end="", flush=True)
     print()

@@ -63,13 +63,13 @@ def report_stage(
     """Sample, then write report/samples.json, metrics.json and report.html into the workspace. Raises ForjaError.
 
     Of a model that has trained on documents since forgotten, no sample is taken: it may know them by heart. None
-    is taken of an encoder, which continues no text.
+    is taken of a model that has not learned to continue a text: an encoder, or one that fills in spans.
     """
     from forja.models.hub import load_run_model
 
     model, tokenizer = load_run_model(run_folder)
     stale = read_mark(run_folder / "model") is not None
-    silent = stale or model.config.architecture == "encoder"
+    silent = stale or findings.objective(run_folder) in ("masked", "span-corruption")
     samples = [] if silent else draw_samples(model, tokenizer, section, continue_text, seed)
     (workspace / "report").mkdir(exist_ok=True)
     write_json_atomic(workspace / "report" / "samples.json", samples)

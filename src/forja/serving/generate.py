@@ -24,8 +24,11 @@ def generate(
     seed: int | None = None,
     stop_ids: frozenset[int] = frozenset(),
     banned: Tensor | None = None,
+    source: Sequence[int] | None = None,
 ) -> Iterator[int]:
     """Up to `max_tokens` ids that continue `tokens`, ending before the first of `stop_ids`.
+
+    source: what an encoder-decoder's encoder reads.
 
     temperature 0 takes the likeliest; top_k 0 and top_p 1 leave all tokens in; banned: (vocabulary,)
     bool, tokens never taken. The same seed gives the same ids; without one, each call differs. Raises
@@ -35,22 +38,23 @@ def generate(
         raise ValueError("there must be a token to continue")
     model.eval()
     weight = model.unembedding
-    source = torch.Generator()
-    source.manual_seed(seed) if seed is not None else source.seed()
+    draws = torch.Generator()
+    draws.manual_seed(seed) if seed is not None else draws.seed()
     context = model.config.context
     seen = list(tokens)
     fresh = seen[-context:]
     cache = _room(model, len(fresh) + max_tokens)
+    memory = None if source is None else model.encode(torch.tensor([source], device=weight.device))
     for _ in range(max_tokens):
         if cache.length + len(fresh) > context:
             # Positions are used up: go on from the last half of the context, read again from its start.
             fresh = seen[-(context // 2) :]
             cache = _room(model, context)
-        hidden = model(torch.tensor([fresh], device=weight.device), cache=cache)[0, -1]  # (width,)
+        hidden = model(torch.tensor([fresh], device=weight.device), memory=memory, cache=cache)[0, -1]  # (width,)
         logits = model.logits(hidden).float().cpu()  # (vocabulary,)
         if banned is not None:
             logits[banned] = -torch.inf
-        token = _choose(logits, temperature, top_k, top_p, source)
+        token = _choose(logits, temperature, top_k, top_p, draws)
         if token in stop_ids:
             return
         yield token
@@ -140,6 +144,13 @@ def _stream(
     seed: int | None,
     stop: Sequence[str],
 ) -> Iterator[str]:
+    source = None
+    if model.config.architecture == "encoder":
+        raise ForjaError("this model is an encoder: it fills in masked tokens, and continues no text.")
+    if model.config.architecture == "encoder-decoder":  # the continuation of its source, begun as in training
+        pad = tokenizer.control("<|pad|>")
+        assert pad is not None
+        source, ids = ids[-model.config.context :], [pad]
     decoder = tokenizer.stream_decoder()
     held = ""
     ends = frozenset(token for name in ("<|endoftext|>", "<|end|>") if (token := tokenizer.control(name)) is not None)
@@ -153,6 +164,7 @@ def _stream(
         seed=seed,
         stop_ids=ends,
         banned=_not_text(model, tokenizer, ends),
+        source=source,
     )
     for token in new:
         held += decoder.push(token)
