@@ -14,8 +14,8 @@ from torch import nn
 
 from forja.progress import say
 
-LIKELY_SECONDS = 40.0
-"""What a first compilation takes on a laptop, before it has been measured."""
+LIKELY_SECONDS = 10.0
+"""What a first compilation takes on a laptop for each block, before it has been measured."""
 LIKELY_SAVING = 0.15
 """What compiling has been seen to save of a step where the products run in bf16."""
 
@@ -26,9 +26,9 @@ def compiler_present() -> bool:
     return any(shutil.which(name) for name in ([named] if named else ["g++", "clang++", "c++"]))
 
 
-def worth_measuring(steps: int, step_seconds: float) -> bool:
-    """Whether a run of `steps` could win back the compilation at all."""
-    return compiler_present() and steps * step_seconds * LIKELY_SAVING > LIKELY_SECONDS
+def worth_measuring(steps: int, step_seconds: float, blocks: int) -> bool:
+    """Whether a run of `steps` could win back the compilation of so many blocks at all."""
+    return compiler_present() and steps * step_seconds * LIKELY_SAVING > LIKELY_SECONDS * blocks
 
 
 def compile_pays(eager_seconds: float, compiled_seconds: float, compiling_seconds: float, steps: int) -> bool:

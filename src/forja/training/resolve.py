@@ -186,7 +186,7 @@ def _timed_choices(
     budget = None if section.minutes is None else 60 * section.minutes
     compiling = max(0.0, first - later) if known.compile else 0.0
     steps = section.steps if section.steps != "auto" else _steps_in(budget, later, section, work, known.batch)
-    if section.compile == "auto" and worth_measuring(steps, later):
+    if section.compile == "auto" and worth_measuring(steps, later, work.model.config.layers):
         trial = try_compiled(lambda: measure_steps(work, section, replace(known, compile=True)))
         if trial is not None:
             took, quicker = max(0.0, trial[0] - trial[1]), trial[1]
