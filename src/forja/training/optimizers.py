@@ -153,8 +153,7 @@ class Muon(torch.optim.Optimizer):
 
     Update and scaling are the author's: Nesterov momentum, five quintic Newton-Schulz steps, and the
     rate times sqrt(max(1, rows / columns)). Matrices of one shape are iterated together, in bf16 where
-    `bfloat16` says that its products are quick. stacked: parameters that hold several matrices one above
-    the other, with the rows of each, which are made orthogonal apart.
+    `bfloat16` says that its products are quick.
     """
 
     def __init__(
@@ -165,41 +164,31 @@ class Muon(torch.optim.Optimizer):
         momentum: float = 0.95,
         weight_decay: float = 0.0,
         bfloat16: bool = True,
-        stacked: Mapping[nn.Parameter, list[int]] | None = None,
     ) -> None:
         defaults = {"lr": rate, "peak": rate, "momentum": momentum, "weight_decay": weight_decay, "kind": "muon"}
         self.working = torch.bfloat16 if bfloat16 else torch.float32
-        self.stacked = dict(stacked or {})
         super().__init__(parameters, defaults)
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            moving = [parameter for parameter in group["params"] if parameter.grad is not None]
-            pairs = [pair for parameter in moving for pair in self._matrices(parameter, group["momentum"])]
-            for alike in _by_shape(pairs):
-                _step_alike(alike, group)
+            for alike in _by_shape(group["params"]):
+                self._step_alike(alike, group)
 
-    def _matrices(self, parameter: nn.Parameter, momentum: float) -> list[tuple[Tensor, Tensor]]:
-        """The matrices that `parameter` holds, each with its momentum's update."""
-        assert parameter.grad is not None
-        state = self.state[parameter]
-        if not state:
-            state["momentum"] = torch.zeros_like(parameter)
-        state["momentum"].lerp_(parameter.grad, 1 - momentum)
-        update = parameter.grad.lerp(state["momentum"], momentum).to(self.working)
-        rows = self.stacked.get(parameter, [parameter.shape[0]])
-        return list(zip(torch.split(parameter.detach(), rows), torch.split(update, rows), strict=True))
-
-
-def _step_alike(pairs: list[tuple[Tensor, Tensor]], group: dict[str, Any]) -> None:
-    """Move matrices of one shape, in place, by their updates made orthogonal."""
-    rows, columns = pairs[0][0].shape
-    rate = group["lr"] * max(1.0, rows / columns) ** 0.5
-    updates = orthogonalised(torch.stack([update for _, update in pairs]))
-    for (matrix, _), update in zip(pairs, updates, strict=True):
-        matrix.mul_(1 - group["lr"] * group["weight_decay"])
-        matrix.add_(update.to(matrix.dtype), alpha=-rate)
+    def _step_alike(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
+        updates = []
+        for parameter in parameters:
+            assert parameter.grad is not None
+            state = self.state[parameter]
+            if not state:
+                state["momentum"] = torch.zeros_like(parameter)
+            state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
+            updates.append(parameter.grad.lerp(state["momentum"], group["momentum"]).to(self.working))
+        rows, columns = parameters[0].shape
+        rate = group["lr"] * max(1.0, rows / columns) ** 0.5
+        for parameter, update in zip(parameters, orthogonalised(torch.stack(updates)), strict=True):
+            parameter.mul_(1 - group["lr"] * group["weight_decay"])
+            parameter.add_(update.to(parameter.dtype), alpha=-rate)
 
 
 def orthogonalised(matrices: Tensor, steps: int = 5) -> Tensor:
@@ -211,15 +200,16 @@ def orthogonalised(matrices: Tensor, steps: int = 5) -> Tensor:
     for _ in range(steps):
         gram = x @ x.transpose(1, 2)
         polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        polynomial.diagonal(dim1=1, dim2=2).add_(a)
+        polynomial.diagonal(dim1=1, dim2=2).add_(a)  # a plain product is quicker than one that adds a x
         x = polynomial @ x
     return x.transpose(1, 2) if tall else x
 
 
-def _by_shape(pairs: list[tuple[Tensor, Tensor]]) -> list[list[tuple[Tensor, Tensor]]]:
-    alike: dict[torch.Size, list[tuple[Tensor, Tensor]]] = {}
-    for matrix, update in pairs:
-        alike.setdefault(matrix.shape, []).append((matrix, update))
+def _by_shape(parameters: Iterable[nn.Parameter]) -> list[list[nn.Parameter]]:
+    alike: dict[torch.Size, list[nn.Parameter]] = {}
+    for parameter in parameters:
+        if parameter.grad is not None:
+            alike.setdefault(parameter.shape, []).append(parameter)
     return list(alike.values())
 
 
