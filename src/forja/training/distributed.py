@@ -26,6 +26,8 @@ from forja.training.strategy import Named, OneProcess, Strategy, Tensors, put_wh
 from forja.training.tensors import cpu_copies, model_tensors
 
 Kind = Literal["auto", "ddp", "fsdp", "zero1", "zero2", "zero3"]
+BUCKET = 50_000_000
+"""Numbers that ZeRO sends between processes at once."""
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """AdamW's states of a parameter."""
 SILENCE = timedelta(minutes=10)
@@ -215,7 +217,12 @@ class Zero(Copies):
         from accelerate import DeepSpeedPlugin
 
         place = {"device": "cpu"} if offload else {}
-        zero: dict[str, Any] = {"stage": stage}
+        zero: dict[str, Any] = {
+            "stage": stage,
+            # DeepSpeed takes its buckets whole, however small the model: its own are of 2 GB.
+            "reduce_bucket_size": BUCKET,
+            "allgather_bucket_size": BUCKET,
+        }
         if offload:
             zero["offload_optimizer"] = place
             if stage == 3:

@@ -14,6 +14,7 @@ import torch
 
 from forja.models.blocked_attention import kept_probabilities
 from forja.models.transformer import AttentionKernel, Recompute, Transformer, TransformerConfig
+from forja.training.distributed import BUCKET
 from forja.training.objectives import CHUNK_ELEMENTS, CHUNKS_A_PRODUCT
 from forja.training.optimizers import hidden_matrices
 from forja.training.precision import Precision
@@ -274,7 +275,7 @@ def _optimizer_workspace(size: Sizes, optimizer: OptimizerKind) -> int:
 
 # --- a whole step ------------------------------------------------------------------------------------------------
 
-DEEPSPEED_BUCKET = FLOAT * 500_000_000
+DEEPSPEED_BUCKET = FLOAT * BUCKET
 """Gradients that DeepSpeed reduces at once (`reduce_bucket_size`): taken whole, however small the model."""
 DEEPSPEED_GATHERED = 1_000_000_000
 """Weights that its stage 3 leaves gathered (`stage3_max_live_parameters`)."""

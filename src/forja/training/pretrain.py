@@ -75,7 +75,8 @@ def pretrain(
     that refuses.
     """
     require_packages(section.tracking)
-    keep_memory()
+    if section.gradient_checkpointing == "none":
+        keep_memory()  # for speed; who computes again rather than keep wants buffers given back
     split = TokenSplit.open(tokens_folder, "train")
     _require_sequences(split, tokens_folder)
     model = Transformer(resolve_config(model_section, vocabulary=split.vocabulary, context=split.context))
