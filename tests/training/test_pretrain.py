@@ -74,6 +74,65 @@ def test_a_resumed_run_computes_the_same_bits(
     assert len(losses(tmp_path / "whole")) == 12 + 3
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_run_resumed_in_its_second_epoch_computes_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    """22 sequences are five and a half batches: no epoch ends where a batch does."""
+    few = write_tokens(tmp_path / "tokens", train=22 * 16 + 1)
+    keys = {"precision": precision, "steps": 16, "checkpoint_every": 1}
+    run(few, tmp_path / "whole", **keys)
+    for step in (7, 8, 13):
+        with monkeypatch.context() as patch:
+            stop_at(patch, step)
+            with pytest.raises(KeyboardInterrupt):
+                run(few, tmp_path / "parts", **keys)
+    run(few, tmp_path / "parts", **keys)
+    assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+
+
+def test_early_stopping_counts_on_after_a_resume(tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = {"steps": 200, "valid_every": 2, "patience": 3, "min_delta": 10.0, "checkpoint_every": 1}
+    with monkeypatch.context() as patch:
+        stop_at(patch, 7)
+        with pytest.raises(KeyboardInterrupt):
+            run(tokens, tmp_path / "w", **keys)
+    figures = run(tokens, tmp_path / "w", **keys)
+    assert (figures.stopped_early, figures.steps, figures.best_step) == (True, 8, 2)
+
+
+def test_saving_does_not_hold_up_the_steps(tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a checkpoint is written, slowly, steps go on: what is written is what was, not what became of it."""
+    from forja.training import keeper
+
+    real, events = keeper.save_checkpoint, []
+
+    def slowly(folder: Path, checkpoint: Any) -> Path:
+        events.append(f"write {checkpoint.step}")
+        time.sleep(0.5)
+        place = real(folder, checkpoint)
+        events.append(f"written {checkpoint.step}")
+        return place
+
+    def step_noted(self: Any, at: int, rank: int = 0, world: int = 1) -> Any:
+        events.append(f"step {at + 1}")
+        return batches(self, at, rank, world)
+
+    run(tokens, tmp_path / "whole", checkpoint_every=6, valid_every=100)
+    from forja.tokens.loader import Batches
+
+    batches = Batches.global_batch
+    monkeypatch.setattr(keeper, "save_checkpoint", slowly)
+    monkeypatch.setattr(Batches, "global_batch", step_noted)
+    run(tokens, tmp_path / "w", checkpoint_every=6, valid_every=100)
+    assert events.index("write 6") < events.index("step 8") < events.index("written 6")
+    for name in ("step-00000006", "step-00000012"):
+        ours, plain = (tmp_path / folder / "checkpoints" / name for folder in ("w", "whole"))
+        for file in ("model.safetensors", "optimizer.safetensors"):
+            assert (ours / file).read_bytes() == (plain / file).read_bytes()
+
+
 KILLED = """
 import sys
 sys.path.insert(0, sys.argv[3])
