@@ -19,7 +19,7 @@ from forja.evaluation import findings
 from forja.evaluation.machine import machine_description
 from forja.evaluation.metrics import PROMISED, collect_metrics
 from forja.evaluation.report import report_stage, write_report
-from forja.evaluation.wording import choices, gap_sentence, size, target_sentence, verdict
+from forja.evaluation.wording import choices, gap_sentence, setbacks, size, target_sentence, verdict
 from forja.models import hub
 from forja.recipe import ReportSection
 
@@ -302,3 +302,9 @@ def test_a_browser_shows_the_report_whole_and_asks_the_network_for_nothing(
     samples = [*SAMPLES, {"prompt": "x" * 300, "temperature": 1.0, "text": "y" * 300}]
     page = look(write_report(run, samples, machine_description()), width, scheme)
     assert page.locator("svg").count() == 9
+
+
+def test_a_training_that_went_back_is_told() -> None:
+    assert setbacks(0) == ""
+    assert "diverged once" in setbacks(1)
+    assert "diverged 3 times" in setbacks(3)

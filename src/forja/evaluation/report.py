@@ -19,7 +19,7 @@ from forja.evaluation.corpus_report import corpus_part
 from forja.evaluation.machine import machine_description
 from forja.evaluation.metrics import collect_metrics
 from forja.evaluation.page import render_page
-from forja.evaluation.wording import FIRST_TARGET, choices, footing, gap_sentence, target_sentence, verdict
+from forja.evaluation.wording import FIRST_TARGET, choices, footing, gap_sentence, setbacks, target_sentence, verdict
 from forja.models.transformer import Transformer
 from forja.progress import progress
 from forja.recipe import ReportSection
@@ -132,6 +132,7 @@ def _content(run_folder: Path, samples: Sequence[Sample], machine: Mapping[str, 
         "footing": footing(objective),
         "target": target_sentence(metrics["perplexity.test"]) if objective == "next-token" else "",
         "gap": gap_sentence(gap) if gap else "",
+        "setbacks": setbacks(trained["figures"].get("rollbacks", 0)),
         "corpus": corpus_part(receipts["corpus"]["figures"]),
         "compression": compression,
         "choices": choices(trained.get("resolved", {}), trained["figures"].get("measured", {})),
@@ -141,7 +142,7 @@ def _content(run_folder: Path, samples: Sequence[Sample], machine: Mapping[str, 
         "recipe": recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
         "machine": machine,
         "charts": {
-            "perplexity": _perplexity_chart(metrics),
+            "perplexity": _perplexity_chart(metrics, objective),
             "compression": _compression_chart(compression),
             **_curve_charts(curves),
         },
@@ -158,7 +159,7 @@ def _by_prompt(samples: Iterable[Sample]) -> list[tuple[str, list[Sample]]]:
 # --- charts --------------------------------------------------------------------------------------
 
 
-def _perplexity_chart(metrics: Mapping[str, float]) -> Markup:
+def _perplexity_chart(metrics: Mapping[str, float], objective: str) -> Markup:
     rows = [
         ("Unigram: each token by its frequency", "perplexity.unigram.test", False),
         ("Bigram: Kneser-Ney, one token back", "perplexity.bigram.test", False),
@@ -167,7 +168,11 @@ def _perplexity_chart(metrics: Mapping[str, float]) -> Markup:
     told = [row for row in rows if row[1] in metrics]
     bars = [Bar(label, metrics[key], f"{metrics[key]:,.1f}", accent) for label, key, accent in told]
     target = Mark(f"first target on general text: {FIRST_TARGET:.0f}", FIRST_TARGET)
-    return Markup(charts.bar_chart("Perplexity on test documents, lower is better", bars, mark=target))
+    return Markup(
+        charts.bar_chart(
+            "Perplexity on test documents, lower is better", bars, mark=target if objective == "next-token" else None
+        )
+    )
 
 
 def _compression_chart(compression: Mapping[str, float]) -> Markup:

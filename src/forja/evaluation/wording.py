@@ -144,6 +144,14 @@ def gap_sentence(gap: Gap) -> str:
     return _gap_meaning(gap) + rise
 
 
+def setbacks(rollbacks: int) -> str:
+    """What it means that training went back so often; nothing where it never did."""
+    if not rollbacks:
+        return ""
+    times = "once" if rollbacks == 1 else f"{rollbacks} times"
+    return f"The loss diverged {times}, and training went back to a checkpoint: a lower learning rate would be safer."
+
+
 def _gap_meaning(gap: Gap) -> str:
     apart = gap.nats
     told = (
