@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from forja.errors import ForjaError, Interrupted
-from forja.recipe import ModelSection, OptimizerSection
+from forja.recipe import OptimizerSection
 from forja.recipe.training import DivergenceSection
 from forja.tokens.loader import Batch, Batches
 from forja.training import machine
@@ -27,39 +27,15 @@ from forja.training.checkpoints import list_checkpoints
 from forja.training.learner import Learner
 from forja.training.logbook import read_log
 from forja.training.micro_batch import largest_micro_batch
-from forja.training.pretrain import best_checkpoint, pretrain
 from forja.training.rules import MeanGradient
 from forja.training.strategy import OneProcess
-from tiny_training import GPT2, MODERN, section, write_tokens
+from tiny_training import GPT2, MODERN, losses, stop_at, tamper, weights, write_tokens
+from tiny_training import train as run
 
 
 @pytest.fixture(scope="module")
 def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tokens(tmp_path_factory.mktemp("tiny") / "tokens")
-
-
-def run(tokens: Path, workspace: Path, model: ModelSection = GPT2, **keys: Any) -> Any:
-    workspace.mkdir(exist_ok=True)
-    return pretrain(section(**keys), model, tokens, workspace, seed=7)
-
-
-def weights(workspace: Path) -> bytes:
-    return (best_checkpoint(workspace) / "model.safetensors").read_bytes()
-
-
-def losses(workspace: Path) -> list[tuple[int, float | None]]:
-    lines = read_log(workspace / "training" / "log.jsonl")
-    return [(line["step"], line.get("loss", line.get("valid_loss"))) for line in lines]
-
-
-def tamper(monkeypatch: pytest.MonkeyPatch, change: Callable[[int, Batch], Batch]) -> None:
-    """Pass each batch through `change`, which is told its step (from 0)."""
-    real = Batches.global_batch
-
-    def changed(self: Batches, step: int, rank: int = 0, world: int = 1) -> Batch:
-        return change(step, real(self, step, rank, world))
-
-    monkeypatch.setattr(Batches, "global_batch", changed)
 
 
 # --- memory --------------------------------------------------------------------------------------
@@ -418,13 +394,8 @@ def test_another_optimizers_checkpoint_is_refused_and_kept(tokens: Path, tmp_pat
 def test_a_disk_that_fills_while_a_checkpoint_is_written_beside_the_steps_is_a_sentence(
     tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def cut(step: int, batch: Batch) -> Batch:
-        if step == 8:
-            raise KeyboardInterrupt
-        return batch
-
     with monkeypatch.context() as patch:
-        tamper(patch, cut)
+        stop_at(patch, 8)
         with pytest.raises(KeyboardInterrupt):
             run(tokens, tmp_path / "w", steps=40)
     kept = list_checkpoints(tmp_path / "w" / "checkpoints")

@@ -17,42 +17,14 @@ import pytest
 
 from forja.errors import ForjaError
 from forja.recipe import ModelSection, OptimizerSection
-from forja.training.logbook import read_log
-from forja.training.pretrain import TrainingFigures, best_checkpoint, pretrain
-from tiny_training import GPT2, MODERN, section, write_tokens
+from forja.training.pretrain import best_checkpoint
+from tiny_training import GPT2, MODERN, losses, stop_at, weights, write_tokens
+from tiny_training import train as run
 
 
 @pytest.fixture(scope="module")
 def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tokens(tmp_path_factory.mktemp("tiny") / "tokens")
-
-
-def run(tokens: Path, workspace: Path, model: ModelSection = GPT2, **keys: Any) -> TrainingFigures:
-    workspace.mkdir(exist_ok=True)
-    return pretrain(section(**keys), model, tokens, workspace, seed=7)
-
-
-def weights(workspace: Path) -> bytes:
-    return (best_checkpoint(workspace) / "model.safetensors").read_bytes()
-
-
-def losses(workspace: Path) -> list[tuple[int, float | None]]:
-    lines = read_log(workspace / "training" / "log.jsonl")
-    return [(line["step"], line.get("loss", line.get("valid_loss"))) for line in lines]
-
-
-def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """Fail in the middle of `step`, as a crash would."""
-    from forja.tokens.loader import Batches
-
-    real = Batches.global_batch
-
-    def failing(self: Batches, at: int, rank: int = 0, world: int = 1) -> Any:
-        if at == step:
-            raise KeyboardInterrupt
-        return real(self, at, rank, world)
-
-    monkeypatch.setattr(Batches, "global_batch", failing)
 
 
 @pytest.mark.parametrize("kind", ["adamw", "muon"])

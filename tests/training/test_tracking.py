@@ -19,7 +19,7 @@ from forja.training import tracking as tracking_module
 from forja.training.logbook import Line, read_log
 from forja.training.pretrain import pretrain
 from forja.training.tracking import TRACKERS, Tracker, figures, place, require_packages, tracking
-from tiny_training import GPT2, section, write_tokens
+from tiny_training import GPT2, section, stop_at, write_tokens
 
 Points = dict[str, list[tuple[int, float]]]
 """Each figure's values by step, in the order in which the tracker was told."""
@@ -53,20 +53,6 @@ def logged(workspace: Path) -> Points:
         for name, value in figures(line).items():
             points.setdefault(name, []).append((line["step"], pytest.approx(value, rel=1e-6)))
     return points
-
-
-def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """Fail in the middle of `step`, as a crash would."""
-    from forja.tokens.loader import Batches
-
-    real = Batches.global_batch
-
-    def failing(self: Batches, at: int, rank: int = 0, world: int = 1) -> Any:
-        if at == step:
-            raise KeyboardInterrupt
-        return real(self, at, rank, world)
-
-    monkeypatch.setattr(Batches, "global_batch", failing)
 
 
 def run_in_two(tokens: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch, tracker: str) -> Path:
