@@ -130,8 +130,6 @@ def _ending(plan: Plan) -> list[str]:
         parts = asdict(best.memory)
         beside = {key: parts.pop(key) for key in ("host", "snapshot")}
         lines += _wrapped(f"and at its fullest moment: {_sizes(parts)}; in the CPU's memory: {_sizes(beside)}")
-    if plan.hardware.device == "cpu" and best.recompute != "none":
-        lines += _wrapped("The heap that training keeps on a CPU takes back much of what computing again saves.")
     if plan.own.largest < min(size, plan.setting.micro_batch):
         most = f"{plan.own.largest:,} sequences at once" if plan.own.largest else "not even one sequence"
         lines.append(f"          The recipe's own choice ({_settings(plan, plan.own, None)}) fits {most}.")
