@@ -16,8 +16,10 @@ import json
 import subprocess
 import sys
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 import torch
 from torch import Tensor
 
@@ -26,7 +28,7 @@ from forja.models.transformer import AttentionKernel, Recompute, Transformer, Tr
 from forja.recipe import ModelSection
 from forja.training.learner import Learner
 from forja.training.loop import update
-from forja.training.machine import keep_memory, peak_memory, physical_cores, resident_memory, restart_peak_memory
+from forja.training.machine import keep_memory, peak_memory, physical_cores
 from forja.training.memory import Memory, OptimizerKind, activation_bytes, sizes, step_memory
 from forja.training.objectives import next_token
 from forja.training.optimizers import OptimizerSettings, build_optimizer
@@ -135,9 +137,8 @@ def one(shape: Shape, *, keep: bool) -> int:
         ctypes.CDLL("libc.so.6").mallopt(mmap_threshold, large)
     torch.set_num_threads(physical_cores())
     train(replace(shape, model=SMALLEST, vocabulary=512, context=32), 2)
-    before = resident_memory()
-    if not restart_peak_memory():
-        raise SystemExit("this needs Linux, where a process's peak can be read")
+    before = psutil.Process().memory_info().rss
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here on (Linux only)
     train(shape, 3)
     return peak_memory() - before
 
