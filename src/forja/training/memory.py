@@ -15,7 +15,7 @@ import torch
 from forja.models.blocked_attention import kept_probabilities
 from forja.models.transformer import AttentionKernel, Recompute, Transformer, TransformerConfig
 from forja.training.distributed import BUCKET
-from forja.training.objectives import CHUNK_ELEMENTS, CHUNKS_A_PRODUCT
+from forja.training.objectives import CHUNKS_A_PRODUCT, chunk_rows
 from forja.training.optimizers import hidden_matrices
 from forja.training.precision import Precision
 
@@ -246,7 +246,7 @@ def loss_bytes(config: TransformerConfig, micro_batch: int = 1, *, precision: Pr
     """Of the chunked cross entropy, whose gradients are made in the forward pass."""
     e, output, rows = _bytes(precision), sizes(config).output, micro_batch * config.context
     hidden = rows * config.width
-    chunk = min(rows, max(1, CHUNK_ELEMENTS // config.vocab_size))
+    chunk = min(rows, chunk_rows(config.vocab_size))
     logits = FLOAT * chunk * config.vocab_size
     slopes = e * config.vocab_size * min(rows, CHUNKS_A_PRODUCT * chunk)
     copies = e * (output + hidden) if e != FLOAT else 0

@@ -117,7 +117,7 @@ def token_losses(
     Where many targets are negative, as of masked tokens, the others' rows alone are multiplied.
     """
     width, vocabulary = hidden.shape[-1], unembedding.shape[0]
-    chunk = chunk or max(CHUNK_ROWS, CHUNK_ELEMENTS // vocabulary)
+    chunk = chunk or chunk_rows(vocabulary)
     working = torch.get_autocast_dtype(hidden.device.type) if _autocasting(hidden) else hidden.dtype
     rows, aims = hidden.reshape(-1, width), targets.reshape(-1)
     flat_weights = None if weights is None else weights.reshape(-1).float()
@@ -139,6 +139,11 @@ def _with_target(targets: Tensor) -> Tensor | None:
     """The rows that have a target, (n,); None where so few have none that they may as well be multiplied too."""
     kept = (targets >= 0).nonzero().squeeze(1)
     return kept if len(kept) < (1 - DROPPED) * len(targets) else None
+
+
+def chunk_rows(vocabulary: int) -> int:
+    """Rows of logits held at once."""
+    return max(CHUNK_ROWS, CHUNK_ELEMENTS // vocabulary)
 
 
 def _autocasting(tensor: Tensor) -> bool:
