@@ -40,7 +40,7 @@ def test_the_uses_told_are_those_of_the_loader(
     batches = Batches(split, batch_size=batch, seed=seed)
     read: dict[int, set[int]] = {}
     for step in range(steps):
-        for place, slot in enumerate(batches.slots_at(step).tolist()):
+        for place, slot in enumerate(batches.places_at(step)[1].tolist()):
             if slot in slots:
                 read.setdefault((step * batch + place) // sequences, set()).add(step)
     told = uses_of(slots, sequences=sequences, batch=batch, seed=seed, steps=steps)

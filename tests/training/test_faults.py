@@ -29,7 +29,7 @@ from forja.training.logbook import read_log
 from forja.training.micro_batch import largest_micro_batch
 from forja.training.rules import MeanGradient
 from forja.training.strategy import OneProcess
-from tiny_training import GPT2, MODERN, losses, stop_at, tamper, weights, write_tokens
+from tiny_training import GPT2, MODERN, losses, section, stop_at, tamper, weights, write_tokens
 from tiny_training import train as run
 
 
@@ -86,6 +86,26 @@ def test_a_micro_batch_once_halved_stays_so_after_a_resume() -> None:
     rule = MeanGradient(8)
     rule.load_state({**rule.state(), "micro_batch": 2})
     assert rule.micro_batch == 2
+
+
+def test_trying_micro_batches_finds_the_one_that_fits(tokens: Path) -> None:
+    from forja.models.presets import resolve_config
+    from forja.models.transformer import Transformer
+    from forja.tokens.loader import TokenSplit
+    from forja.training.micro_batch import _on_gpu
+    from forja.training.resolve import Resolved, Trial, Work
+
+    split = TokenSplit.open(tokens, "train")
+    model = Transformer(resolve_config(GPT2, vocabulary=split.vocabulary, context=split.context))
+    model.init_weights(1)
+    objective = Small(room=3)
+    work = Work(model, objective, Batches(split, batch_size=12, seed=1), split.sequences)
+
+    def trial(size: int) -> int:
+        return Trial(work, section(), Resolved(1, "fp32", 12, size, False, 1, "fused")).fill()
+
+    assert _on_gpu(trial, [12, 6, 4, 3, 2, 1])[0] == 3
+    assert objective.sizes == [1, 12, 6, 3, 3, 3, 3]
 
 
 def test_one_example_too_many_is_a_sentence(tokens: Path) -> None:
@@ -173,11 +193,11 @@ def test_what_a_step_needs_decides_the_micro_batch(monkeypatch: pytest.MonkeyPat
     found = {}
     for room in (400, 500, 10_000):
         monkeypatch.setattr("forja.training.micro_batch.available_memory", lambda room=room: room * 2**20)
-        found[room], _ = largest_micro_batch(lambda size: None, lambda size: (60 + 20 * size) * 2**20, 24, 16)
+        found[room], _ = largest_micro_batch(lambda size: size, lambda size: (60 + 20 * size) * 2**20, 24, 16)
     assert found == {400: 6, 500: 8, 10_000: 24}
     monkeypatch.setattr("forja.training.micro_batch.available_memory", lambda: 200 * 2**20)
     with pytest.raises(ForjaError, match=r"it takes 0\.1 GB for one sequence at a time, and of the 0\.2 GB"):
-        largest_micro_batch(lambda size: None, lambda size: (60 + 20 * size) * 2**20, 24, 16)
+        largest_micro_batch(lambda size: size, lambda size: (60 + 20 * size) * 2**20, 24, 16)
 
 
 # --- being asked to stop ---------------------------------------------------------------------------

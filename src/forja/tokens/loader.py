@@ -137,10 +137,6 @@ class Batches:
             raise ForjaError(what, fix="Give more text or lower tokens.context.")
         self.split, self.batch_size, self.seed = split, batch_size, seed
 
-    def slots_at(self, step: int) -> Ids:
-        """The slots of the global batch at `step`, (batch_size,)."""
-        return self.places_at(step)[1]
-
     def places_at(self, step: int, rank: int = 0, world: int = 1) -> tuple[Ids, Ids]:
         """The epochs and the slots of this rank's slice of the global batch at `step`, both (sequences,)."""
         first, last = (step * self.batch_size + at * self.batch_size // world for at in (rank, rank + 1))

@@ -26,29 +26,22 @@ SHARE = 0.8
 
 
 def largest_micro_batch(
-    trial: Callable[[int], None], needed: Callable[[int], int], batch: int, context: int
+    trial: Callable[[int], int], needed: Callable[[int], int], batch: int, context: int
 ) -> tuple[int, dict[str, Any]]:
     """The largest divisor of `batch` that fits, and what was measured. Raises ForjaError where nothing fits.
 
-    trial: makes one update with so many sequences of `context` tokens; needed: the bytes that it takes beside what
-    the process has already.
+    trial: makes an update with so many sequences of `context` tokens, or with as many as fit, and says how many those
+    are; needed: the bytes that it takes beside what the process has already.
     """
     sizes = [size for size in range(min(batch, MOST), 0, -1) if batch % size == 0]
     return _on_gpu(trial, sizes) if torch.cuda.is_available() else _on_cpu(needed, sizes, context)
 
 
-def _on_gpu(trial: Callable[[int], None], sizes: list[int]) -> tuple[int, dict[str, Any]]:
-    for size in sizes[:-1]:
-        try:
-            trial(size)
-        except torch.OutOfMemoryError:
-            pass
-        else:
-            return size, {"peak_bytes": peak_memory()}
-        finally:
-            gc.collect()
-            torch.cuda.empty_cache()
-    return sizes[-1], {}
+def _on_gpu(trial: Callable[[int], int], sizes: list[int]) -> tuple[int, dict[str, Any]]:
+    fits = trial(sizes[0])
+    gc.collect()
+    torch.cuda.empty_cache()
+    return next(size for size in sizes if size <= fits), {"peak_bytes": peak_memory()}
 
 
 def _on_cpu(needed: Callable[[int], int], sizes: list[int], context: int) -> tuple[int, dict[str, Any]]:

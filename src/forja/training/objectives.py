@@ -78,10 +78,9 @@ OBJECTIVES: dict[str, Objective] = {
 """By the name that a recipe gives, which decides the batches too."""
 
 
-def _losses(model: nn.Module, hidden: Tensor, batch: TokenBatch) -> Losses:
-    owner: Any = getattr(model, "module", model)  # DDP hides attributes of the model it wraps
-    softcap = getattr(getattr(owner, "config", None), "logit_softcap", None)
-    return next_token_loss(hidden, owner.unembedding, batch.targets, batch.weights, softcap=softcap)
+def _losses(model: Any, hidden: Tensor, batch: TokenBatch) -> Losses:
+    softcap = getattr(getattr(model, "config", None), "logit_softcap", None)
+    return next_token_loss(hidden, model.unembedding, batch.targets, batch.weights, softcap=softcap)
 
 
 def next_token_loss(

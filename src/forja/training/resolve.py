@@ -233,9 +233,13 @@ class Trial:
         update(self.learner, batch, self.rule, self.optimizer, 0.0, self.strategy)
         return time.perf_counter() - start
 
-    def fill(self) -> None:
-        """One update of one micro-batch, for its memory. Raises what torch raises where there is too little."""
-        update(self.learner, self._first(), self.rule, self.optimizer, 0.0, self.strategy)
+    def fill(self) -> int:
+        """The micro-batch that updates come to where memory is too small for the one asked for, as the rule halves it.
+        One example goes before, for the optimizer's states. Raises ForjaError where not even that fits."""
+        whole = self._first()
+        for part in (next(micro_batches(whole, 1)), whole):
+            update(self.learner, part, self.rule, self.optimizer, 0.0, self.strategy)
+        return self.rule.micro_batch
 
     def kept_bytes(self) -> int:
         """What one micro-batch's forward pass keeps for its backward pass."""
