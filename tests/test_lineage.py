@@ -299,6 +299,32 @@ def test_forgetting_now_and_training_again_later_comes_to_the_same(whole: Path, 
     assert bring_up_to_date(run, whole / "project") == []
 
 
+def test_a_training_that_began_with_counts_of_all_documents_is_made_again_from_its_first_step(
+    whole: Path, tmp_path: Path
+) -> None:
+    project = Path(shutil.copytree(whole / "project", tmp_path / "project"))
+    counting = LADDER.replace("ffn_width: 64", "ffn_width: 64, tie_embeddings: false").replace(
+        "  steps: 60", "  first_weights: bigrams\n  steps: 30"
+    )
+    (project / "tiny.yaml").write_text(counting)
+    run = tmp_path / "tiny"
+    bring_up_to_date(run, project)
+    late = next(
+        row["id"]
+        for row in documents(run)
+        if (training := explain(run, row["id"])["training"][0])["first_weights"]
+        and (not training["uses"] or training["uses"][0]["step"] >= 20)
+    )
+    held_out = explain(run, in_split(run, "test"))["training"][0]
+    assert not held_out["first_weights"]
+    steps = list_checkpoints(run / "checkpoints")
+    told = take_out(run, late)
+    assert told["checkpoints"] == [f"checkpoints/step-{step:08d}" for step in steps]
+    assert told["retrain_from"] == 0
+    assert take_out(run, again=True)["retrained"]["from_step"] == 0
+    same_checkpoints(run, trained_with_the_gap(run, tmp_path / "reference"))
+
+
 def test_deep_makes_the_run_that_never_had_the_document(whole: Path, run: Path, tmp_path: Path) -> None:
     project = Path(shutil.copytree(whole / "project", tmp_path / "project"))
     lines = (project / "text.jsonl").read_text().splitlines(keepends=True)

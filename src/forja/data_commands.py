@@ -159,6 +159,8 @@ def _trained(training: dict[str, Any]) -> list[str]:
         f"{name}: epoch {use['epoch']}, first at step {use['step'] + 1:,}, {use['steps']:,} of its batches"
         for use in training["uses"]
     ] or [f"{name}: never read in {training['steps']:,} steps"]
+    if training["first_weights"]:
+        lines.insert(0, f"{name}: counted among the pairs of tokens that its first weights were fitted to")
     if training["judged_from"] is not None:
         lines.append(f"{name}: validations look at it, from step {training['judged_from']:,} on")
     if training["checkpoints"]:

@@ -171,7 +171,7 @@ def _marks(run: Run, stretches: list[Stretch], sampled: int, receipts: dict[str,
         if training.best is None:
             continue
         exposure = exposure_of(run.folder, training, stretches)
-        if not exposure.uses and exposure.judged_from is None:
+        if exposure.first is None and exposure.judged_from is None:
             continue
         mark = Stale(_used(run, training, stretches), exposure.first, exposure.judged_from, tuple(exposure.seen))
         marks[CHECKPOINTS] = mark
@@ -186,7 +186,7 @@ def _used(run: Run, training: Training, stretches: list[Stretch]) -> int:
     for stretch in stretches:
         by_document.setdefault(stretch.id, []).append(stretch)
     found = (exposure_of(run.folder, training, own) for own in by_document.values())
-    return sum(bool(exposure.uses) or exposure.judged_from is not None for exposure in found)
+    return sum(exposure.first is not None or exposure.judged_from is not None for exposure in found)
 
 
 def _workshop(run: Run, stretches: list[Stretch], recipe: Recipe, base_folder: Path) -> tuple[Stale | None, bool]:

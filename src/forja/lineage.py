@@ -29,7 +29,7 @@ from forja.run import Run, read_json
 from forja.tokens.erase import Stretch, find_stretches, indexed_ids, shape_of, slots_of
 from forja.tokens.loader import spread_slots
 from forja.training.checkpoints import checkpoint_folder, list_checkpoints
-from forja.training.exposure import Use, judged_from, seen_by, uses_of
+from forja.training.exposure import FIRST_WEIGHTS, Use, judged_from, seen_by, uses_of
 
 CHECKPOINTS = "checkpoints"
 STATUS = {"documents": "kept", "quarantined": "quarantined", "rejected": "rejected"}
@@ -39,7 +39,8 @@ STATUS = {"documents": "kept", "quarantined": "quarantined", "rejected": "reject
 class Training:
     """What decides which slots a training has read: finished in the run's folder, or unfinished in its workshop.
 
-    same_shards: whether it read the shards that are there now; if not, what it read cannot be told any more.
+    counted: whether its first weights came of the whole training split; same_shards: whether it read the shards that
+    are there now; if not, what it read cannot be told any more.
     """
 
     folder: Path
@@ -49,6 +50,7 @@ class Training:
     valid_every: int
     valid_sequences: int
     best: int | None
+    counted: bool
     same_shards: bool = True
 
     @property
@@ -58,14 +60,19 @@ class Training:
 
 @dataclass(frozen=True)
 class Exposure:
-    """uses: by epoch; judged_from: the first step whose validation looked at it; seen: checkpoints' steps."""
+    """uses: by epoch; judged_from: the first step whose validation looked at it; seen: checkpoints' steps; counted:
+    whether the first weights come of it too."""
 
     uses: list[Use]
     judged_from: int | None
     seen: list[int]
+    counted: bool = False
 
     @property
     def first(self) -> int | None:
+        """The first batch that read it, `FIRST_WEIGHTS` where training began with it; None where nothing did."""
+        if self.counted:
+            return FIRST_WEIGHTS
         return self.uses[0].step if self.uses else None
 
 
@@ -195,7 +202,8 @@ def _training(folder: Path, seed: int, section: dict[str, Any], steps: int, best
     batch = section["batch"]
     if batch == "auto":
         batch = (read_json(folder / "training" / "resolved.json") or {})["resolved"]["batch"]
-    return Training(folder, seed, batch, steps, section["valid_every"], section["valid_sequences"], best)
+    counted = section.get("first_weights") == "bigrams"
+    return Training(folder, seed, batch, steps, section["valid_every"], section["valid_sequences"], best, counted)
 
 
 def exposure_of(run_folder: Path, training: Training, stretches: Collection[Stretch]) -> Exposure:
@@ -212,7 +220,9 @@ def exposure_of(run_folder: Path, training: Training, stretches: Collection[Stre
     )
     looked = spread_slots(shape.sequences["valid"], training.valid_sequences)
     judging = judged_from(judged, looked, training.valid_every, training.steps)
-    return Exposure(uses, judging, seen_by(training.checkpoints, uses[0].step if uses else None))
+    # A stretch in no whole sequence is counted all the same.
+    found = Exposure(uses, judging, [], training.counted and any(s.split == "train" for s in stretches))
+    return replace(found, seen=seen_by(training.checkpoints, found.first))
 
 
 def _told(run_folder: Path, training: Training, stretches: list[Stretch]) -> dict[str, Any]:
@@ -221,6 +231,7 @@ def _told(run_folder: Path, training: Training, stretches: list[Stretch]) -> dic
         "finished": training.best is not None,
         "same_shards": training.same_shards,
         "steps": training.steps,
+        "first_weights": exposure.counted,
         "uses": [asdict(use) for use in exposure.uses],
         "checkpoints": [
             checkpoint_folder(training.folder / CHECKPOINTS, step).relative_to(run_folder).as_posix()

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forja.evaluation import baselines
 from forja.evaluation.baselines import count_train
+from forja.tokens import pairs
 from forja.tokens.loader import TokenSplit
 
 VOCABULARY = 7
@@ -36,7 +36,7 @@ def test_counting_in_chunks_changes_nothing(ids: list[int]) -> None:
     text = np.array([*ids, 0])
     whole = count_train(split(ids)).perplexities(text)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(baselines, "CHUNK", 5)
+        patch.setattr(pairs, "CHUNK", 5)
         assert count_train(split(ids)).perplexities(text) == pytest.approx(whole)
 
 
@@ -45,7 +45,7 @@ def test_what_was_erased_is_not_counted(before: list[int], gap: int, after: list
     # 0 ends a text: what stands behind the gap has one before it, as it would without the gap.
     whole = count_train(split([*before, 0, *after]))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(baselines, "CHUNK", chunk)
+        patch.setattr(pairs, "CHUNK", chunk)
         erased = count_train(split([*before, 0, *[0] * gap, *after], gaps=[(len(before) + 1, gap)]))
     assert np.array_equal(erased.unigram.probabilities, whole.unigram.probabilities)
     assert np.array_equal(erased.bigram.pairs, whole.bigram.pairs)

@@ -12,15 +12,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from forja.tokens.loader import TokenSplit
+from forja.tokens.loader import Ids, TokenSplit
+from forja.tokens.pairs import Pairs, count_pairs
 
-CHUNK = 1 << 24
-"""Tokens counted at once: 128 MiB of pairs."""
 LIMIT = 200_000_000
 """Training tokens counted at most, the first in the stream; more would not move a bigram model."""
 
 Floats = NDArray[np.float64]
-Ids = NDArray[np.int64]
 
 
 class Unigram:
@@ -35,29 +33,32 @@ class Unigram:
 
 
 class KneserNey:
-    """Interpolated Kneser-Ney bigram over `vocabulary` tokens."""
+    """Interpolated Kneser-Ney bigram over the vocabulary of the counts."""
 
-    def __init__(self, pairs: NDArray[np.uint64], counts: Ids, vocabulary: int) -> None:
-        """pairs: sorted unique left * vocabulary + right; counts: how often each occurs."""
-        self.pairs, self.counts, self.vocabulary = pairs, counts, vocabulary
-        left = (pairs // np.uint64(vocabulary)).astype(np.int64)
-        right = (pairs % np.uint64(vocabulary)).astype(np.int64)
-        self.discount = discount_of(counts)
-        self.totals = np.bincount(left, weights=counts, minlength=vocabulary)
-        followers = np.bincount(left, minlength=vocabulary)
-        self.continuation: Floats = _continuation(np.bincount(right, minlength=vocabulary))
-        self.backoff: Floats = np.ones(vocabulary)
+    def __init__(self, found: Pairs) -> None:
+        self.counts, self.vocabulary = found.times, len(found.singles)
+        self.pairs = self._joined(found.left, found.right)
+        self.discount = discount_of(found.times)
+        self.totals = np.bincount(found.left, weights=found.times, minlength=self.vocabulary)
+        followers = np.bincount(found.left, minlength=self.vocabulary)
+        right = np.bincount(found.right, minlength=self.vocabulary)
+        self.continuation: Floats = _continuation(right)
+        self.backoff: Floats = np.ones(self.vocabulary)
         seen = self.totals > 0
         self.backoff[seen] = self.discount * followers[seen] / self.totals[seen]
 
     def probability(self, contexts: Ids, targets: Ids) -> Floats:
         """P(target | context) for each pair, (n,)."""
-        wanted = contexts.astype(np.uint64) * np.uint64(self.vocabulary) + targets.astype(np.uint64)
+        wanted = self._joined(contexts, targets)
         place = np.minimum(np.searchsorted(self.pairs, wanted), max(0, len(self.pairs) - 1))
         found = self.pairs[place] == wanted if len(self.pairs) else np.zeros(len(wanted), bool)
         count = np.where(found, self.counts[place] if len(self.pairs) else 0, 0)
         direct = np.maximum(count - self.discount, 0) / np.maximum(self.totals[contexts], 1)
         return direct + self.backoff[contexts] * self.continuation[targets]
+
+    def _joined(self, left: Ids, right: Ids) -> NDArray[np.uint64]:
+        """left x vocabulary + right, rising as the pairs do."""
+        return left.astype(np.uint64) * np.uint64(self.vocabulary) + right.astype(np.uint64)
 
 
 class Baselines(NamedTuple):
@@ -94,30 +95,9 @@ def _continuation(histories: Ids) -> Floats:
 
 def count_train(train: TokenSplit) -> Baselines:
     """Both models, from the training stream."""
-    vocabulary = train.vocabulary
-    singles = np.zeros(vocabulary, np.int64)
-    pairs, counts = np.empty(0, np.uint64), np.empty(0, np.int64)
-    end = min(train.tokens, LIMIT)
-    for start in range(0, end, CHUNK):
-        # One token more than the chunk, so that the pair across the border is counted, once.
-        ids = train.read(start, min(CHUNK + 1, end - start))
-        held = ~train.erased(start, len(ids))
-        mine = slice(CHUNK if start + CHUNK < end else None)
-        singles += np.bincount(ids[mine][held[mine]], minlength=vocabulary)
-        joined = (ids[:-1].astype(np.uint64) * np.uint64(vocabulary) + ids[1:].astype(np.uint64))[held[1:]]
-        pairs, counts = _merge(pairs, counts, *np.unique(joined, return_counts=True))
-    return Baselines(Unigram(singles), KneserNey(pairs, counts, vocabulary))
+    found = count_pairs(train, LIMIT)
+    return Baselines(Unigram(found.singles), KneserNey(found))
 
 
 def _perplexity(probabilities: Floats) -> float:
     return math.exp(-float(np.log(probabilities).mean()))
-
-
-def _merge(
-    pairs: NDArray[np.uint64], counts: Ids, more: NDArray[np.uint64], more_counts: Ids
-) -> tuple[NDArray[np.uint64], Ids]:
-    if not len(pairs):
-        return more, more_counts.astype(np.int64)
-    together, place = np.unique(np.concatenate((pairs, more)), return_inverse=True)
-    summed = np.bincount(place, weights=np.concatenate((counts, more_counts)), minlength=len(together))
-    return together, summed.astype(np.int64)

@@ -74,6 +74,12 @@ class ModelSection(Section):
     tie_embeddings: bool = Field(True, description="Use the token embedding as the output layer too.")
     norm_epsilon: float | None = Field(None, gt=0, description="Added under the root in normalisation.")
 
+    @property
+    def begins_as_bigram_model(self) -> bool:
+        """Whether the blocks add nothing before the first step, and the output layer is the model's own."""
+        kept = self.norm in (None, "rmsnorm") and self.norm_place in (None, "pre") and self.positions in (None, "rope")
+        return self.preset == "modern" and self.architecture == "decoder" and kept and not self.tie_embeddings
+
 
 class Schedule(Section):
     """Learning rate over the run: linear warm-up, then decay."""
@@ -125,6 +131,13 @@ class TrainingSection(Section):
         "auto",
         description="`next-token` for a decoder; `masked` for an encoder (BERT's); `span-corruption` (T5's) or "
         "`prefix`, a text's second part from its first, for an encoder-decoder. `auto`: the first that fits.",
+    )
+    first_weights: Literal["random", "bigrams"] = Field(
+        "random",
+        description="What training begins with: weights drawn by `seed`, or, in a `modern` model whose output layer is "
+        "its own, the token embedding and that layer fitted to how often one token of the training split follows "
+        "another. That saves the first hundred steps or so, and makes every document part of the first weights: to "
+        "forget one is to train again from the first step.",
     )
     steps: Annotated[int, Field(ge=1)] | Auto = Field(
         "auto",

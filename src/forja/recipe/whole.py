@@ -106,3 +106,12 @@ class Recipe(Section):
         except ForjaError as error:
             raise ValueError(str(error)) from None
         return self
+
+    @model_validator(mode="after")
+    def _first_weights_fit(self) -> Recipe:
+        if self.training.first_weights == "bigrams" and not self.model.begins_as_bigram_model:
+            raise ValueError(
+                "training.first_weights: bigrams is for a decoder of the modern preset (RMSNorm before its sublayers, "
+                "rotary positions) with `model.tie_embeddings: false`: change model, or leave first_weights out"
+            )
+        return self

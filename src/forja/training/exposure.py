@@ -14,6 +14,8 @@ from forja.run import read_json, write_json_atomic
 from forja.tokens.loader import Ids, places_of
 from forja.training.checkpoints import best_before, checkpoint_folder, list_checkpoints
 
+FIRST_WEIGHTS = -1
+"""Stands for the first batch that read something where the weights that training began with came of it."""
 MARK = "stale.json"
 """Lies in what must be made again: it goes when that is replaced."""
 
@@ -64,8 +66,8 @@ def judged_from(slots: Ids, judged: Ids, valid_every: int, steps: int) -> int | 
 
 @dataclass(frozen=True)
 class Stale:
-    """documents: how many forgotten ones were used; trained_from: the first batch (from 0) that read one; judged_from:
-    the first step whose validation did; steps: the checkpoints that have trained on one."""
+    """documents: how many forgotten ones were used; trained_from: the first batch (from 0) that read one, or
+    FIRST_WEIGHTS; judged_from: the first step whose validation did; steps: the checkpoints that have trained on one."""
 
     documents: int
     trained_from: int | None = None

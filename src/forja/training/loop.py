@@ -94,16 +94,17 @@ def train(
     pace: Pace,
     guard: Guard | None = None,
     validate: Validate | None = None,
+    first: Callable[[], None] | None = None,
     seed: int = 0,
     description: dict[str, Any] | None = None,
     listeners: Sequence[Listener] = (),
 ) -> Progress:
     """Train until `pace.steps` or early stopping, going on from the newest checkpoint in `directory`.
 
-    Writes directory/training/log.jsonl and directory/checkpoints/; `description` of the model goes into every
-    checkpoint as model.json; `listeners` are told each line of the log. Raises ForjaError when the loss diverges for
-    good, another process ends or the disk refuses, and Interrupted, the state saved, when asked to stop; earlier
-    checkpoints stay as they are.
+    Writes directory/training/log.jsonl and directory/checkpoints/; `first` gives the model its weights where there is
+    no checkpoint; `description` of the model goes into every checkpoint as model.json; `listeners` are told each line
+    of the log. Raises ForjaError when the loss diverges for good, another process ends or the disk refuses, and
+    Interrupted, the state saved, when asked to stop; earlier checkpoints stay as they are.
     """
     torch.manual_seed(seed)
     model.to(strategy.device)
@@ -121,6 +122,8 @@ def train(
     newest = keeper.newest()
     if newest is not None:
         keeper.check(newest)
+    elif first is not None:
+        first()
     called = strategy.prepare(learner, optimizer)
     at = resume(keeper, newest)
     guard = guard or Guard(directory / GUARD, action="stop", spike=0.0)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from forja.recipe import ModelSection, TrainingSection, fitting_objective
 from forja.run import read_json, write_json_atomic
 from forja.tokens.corruption import objective_batches, objective_slots
 from forja.tokens.loader import Batches, TokenSplit, spread_slots
+from forja.tokens.pairs import count_pairs
+from forja.training.bigrams import MOST_TOKENS, fit_bigrams
 from forja.training.checkpoints import checkpoint_folder
 from forja.training.compilation import compile_model
 from forja.training.distributed import strategy_for
@@ -31,6 +35,7 @@ from forja.training.processes import Company, rank, world_size
 from forja.training.resolve import Resolved, Work, batch_size, optimizer_settings, resolved_once
 from forja.training.rules import MeanGradient, micro_batches
 from forja.training.schedules import schedule
+from forja.training.strategy import Strategy
 from forja.training.tracking import TRACKING, require_packages, tracking
 
 RESULT = Path("training") / "result.json"
@@ -125,6 +130,9 @@ def pretrain(
             ),
             guard=Guard(workspace / GUARD, action=care.action, spike=care.spike, rollbacks=care.rollbacks),
             validate=validation(tokens_folder, section.valid_sequences, resolved.micro_batch, aim),
+            first=partial(start_from_bigrams, model, split, strategy, seed)
+            if section.first_weights == "bigrams"
+            else None,
             seed=seed,
             description=asdict(model.config),
             listeners=listeners,
@@ -147,6 +155,19 @@ def _resolved(
     resolved, measured = resolved_once(path, section, work, batch)
     company.tell({"resolved": True})
     return resolved, measured
+
+
+def start_from_bigrams(model: Transformer, split: TokenSplit, strategy: Strategy, seed: int) -> None:
+    """First weights from the training split's bigrams, for a model that is still whole; the same in each process."""
+    start = time.perf_counter()
+    pairs = count_pairs(split, MOST_TOKENS)
+    if not len(pairs.times):
+        return  # all of the text is erased
+    nats = fit_bigrams(model, pairs, seed=seed, bfloat16=strategy.precision == "bf16")
+    for weights in (model.embedding.weight.data, model.unembedding.data):
+        weights.copy_(strategy.reduce_sum(weights if strategy.rank == 0 else torch.zeros_like(weights)))
+    took = time.perf_counter() - start
+    say(f"  first weights from {pairs.times.sum():,} pairs of tokens: {nats:.3f} nats a token ({took:.1f} s)")
 
 
 def best_checkpoint(folder: Path) -> Path:

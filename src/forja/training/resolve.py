@@ -23,6 +23,7 @@ from forja.progress import say
 from forja.recipe import OptimizerSection, TrainingSection
 from forja.run import read_json, write_json_atomic
 from forja.training.attention import choose_attention
+from forja.training.bigrams import fit_flops
 from forja.training.compilation import compile_model, compile_pays, try_compiled, worth_measuring
 from forja.training.learner import Learner
 from forja.training.loop import BatchSource, update
@@ -197,7 +198,8 @@ def _timed_choices(
             later, compiling = (quicker, took) if pays else (later, 0.0)
     if section.steps == "auto":
         # What measuring took is spent; a compilation that is kept will be paid once more, by the run itself.
-        left = None if budget is None else budget - (time.perf_counter() - started) - compiling
+        starting = _first_weights_steps(section, work, known.batch) * later
+        left = None if budget is None else budget - (time.perf_counter() - started) - compiling - starting
         steps = _steps_in(left, later, section, work, known.batch)
         limit = "" if section.minutes is None else f" fit in {section.minutes:g} minutes"
         say(f"  {steps:,} steps of {later:.3g} s{limit}")
@@ -208,6 +210,13 @@ def _timed_choices(
                 "machine is quiet."
             )
     return replace(known, steps=steps), measured
+
+
+def _first_weights_steps(section: TrainingSection, work: Work, batch: int) -> float:
+    """How many steps' time the first weights take."""
+    if section.first_weights == "random":
+        return 0.0
+    return fit_flops(work.model.config) / (work.model.flops_per_token() * work.model.config.context * batch)
 
 
 class Trial:
