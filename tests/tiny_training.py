@@ -19,6 +19,7 @@ CONTEXT, VOCABULARY = 16, 256
 CONTROLS = {"pad": 0, "mask": 1, "first_sentinel": 2, "sentinels": 16, "first_ordinary": 32}
 GPT2 = ModelSection(preset="gpt2", layers=2, heads=2, width=32)
 MODERN = ModelSection(preset="modern", layers=2, heads=2, width=32)
+OWN_OUTPUT = MODERN.model_copy(update={"tie_embeddings": False})
 ENCODER = MODERN.model_copy(update={"architecture": "encoder"})
 BOTH = MODERN.model_copy(update={"architecture": "encoder-decoder"})
 

@@ -21,9 +21,8 @@ from forja.training import bigrams
 from forja.training.bigrams import MOST_TOKENS, begins_as_bigram_model, fit_bigrams
 from forja.training.objectives import next_token
 from made import forja, tiny_project
-from tiny_training import GPT2, MODERN, losses, stop_at, train, weights, write_tokens
+from tiny_training import GPT2, MODERN, OWN_OUTPUT, losses, stop_at, train, weights, write_tokens
 
-OWN = MODERN.model_copy(update={"tie_embeddings": False})
 WORDS = 40
 
 
@@ -47,7 +46,7 @@ def chain(length: int) -> tuple[np.ndarray[Any, Any], float]:
     return np.array(tokens), nats
 
 
-def model_of(section: ModelSection = OWN) -> Transformer:
+def model_of(section: ModelSection = OWN_OUTPUT) -> Transformer:
     model = Transformer(resolve_config(section, vocabulary=WORDS, context=16))
     model.init_weights(0)
     return model
@@ -101,7 +100,7 @@ def test_after_a_token_that_was_never_met_is_likely_what_is_frequent() -> None:
     assert never < min(met)
 
 
-@pytest.mark.parametrize("section", [GPT2, MODERN, OWN.model_copy(update={"positions": "learned"})])
+@pytest.mark.parametrize("section", [GPT2, MODERN, OWN_OUTPUT.model_copy(update={"positions": "learned"})])
 def test_a_model_that_begins_as_something_else_is_refused(section: ModelSection) -> None:
     model = model_of(section)
     assert not begins_as_bigram_model(model.config)
@@ -114,7 +113,7 @@ def test_there_is_nothing_to_fit_without_pairs() -> None:
         fit_bigrams(model_of(), pairs_of(np.zeros(1)), seed=0)
 
 
-@pytest.mark.parametrize("section", [GPT2, MODERN, OWN, OWN.model_copy(update={"norm": "layernorm"})])
+@pytest.mark.parametrize("section", [GPT2, MODERN, OWN_OUTPUT, OWN_OUTPUT.model_copy(update={"norm": "layernorm"})])
 def test_recipe_and_model_agree_on_which_models_begin_so(section: ModelSection) -> None:
     config = resolve_config(section, vocabulary=WORDS, context=16)
     assert section.begins_as_bigram_model == begins_as_bigram_model(config)
@@ -127,7 +126,7 @@ def test_training_begins_below_where_random_weights_do(tmp_path: Path) -> None:
     tokens = write_tokens(tmp_path / "tokens", train=20_000)
     firsts = []
     for kind in ("random", "bigrams"):
-        train(tokens, tmp_path / kind, OWN, first_weights=kind, steps=2)
+        train(tokens, tmp_path / kind, OWN_OUTPUT, first_weights=kind, steps=2)
         firsts.append(losses(tmp_path / kind)[0][1] or 0.0)
     assert firsts[1] < firsts[0] - 0.5
 
@@ -136,7 +135,7 @@ def test_a_run_stopped_before_and_after_its_first_checkpoint_ends_with_the_same_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokens = write_tokens(tmp_path / "tokens")
-    train(tokens, tmp_path / "whole", OWN, first_weights="bigrams")
+    train(tokens, tmp_path / "whole", OWN_OUTPUT, first_weights="bigrams")
     fits = []
     real = bigrams.fit_bigrams
     monkeypatch.setattr("forja.training.pretrain.fit_bigrams", lambda *a, **k: fits.append(1) or real(*a, **k))
@@ -144,8 +143,8 @@ def test_a_run_stopped_before_and_after_its_first_checkpoint_ends_with_the_same_
         with monkeypatch.context() as patch:
             stop_at(patch, step)
             with pytest.raises(KeyboardInterrupt):
-                train(tokens, tmp_path / "parts", OWN, first_weights="bigrams")
-    train(tokens, tmp_path / "parts", OWN, first_weights="bigrams")
+                train(tokens, tmp_path / "parts", OWN_OUTPUT, first_weights="bigrams")
+    train(tokens, tmp_path / "parts", OWN_OUTPUT, first_weights="bigrams")
     assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
     assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
     assert len(fits) == 2  # none where a checkpoint is gone on from

@@ -15,7 +15,7 @@ import pytest
 
 from forja.training.logbook import read_log
 from forja.training.pretrain import pretrain
-from tiny_training import MODERN, section, write_tokens
+from tiny_training import MODERN, OWN_OUTPUT, section, write_tokens
 
 STRATEGIES = ["ddp", "fsdp", "zero1", "zero2", "zero3"]
 SCRIPT = """
@@ -24,7 +24,7 @@ from pathlib import Path
 from forja.errors import ForjaError, Interrupted
 from forja.tokens.loader import Batches
 from forja.training.pretrain import pretrain
-from tiny_training import BOTH, ENCODER, MODERN, section
+from tiny_training import BOTH, ENCODER, MODERN, OWN_OUTPUT, section
 models = {"masked": ENCODER, "span-corruption": BOTH, "prefix": BOTH}
 tokens, folder, keys, die = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]), json.loads(sys.argv[4])
 read = Batches.places_at
@@ -35,7 +35,8 @@ def dying(self, step, rank=0, world=1):
 if die:
     Batches.places_at = dying
 try:
-    pretrain(section(**keys), models.get(keys.get("objective"), MODERN), tokens, folder, seed=7)
+    model = OWN_OUTPUT if "first_weights" in keys else models.get(keys.get("objective"), MODERN)
+    pretrain(section(**keys), model, tokens, folder, seed=7)
 except ForjaError as error:
     sys.exit(f"forja: {error}")
 except Interrupted as asked:
@@ -108,6 +109,17 @@ def test_state_kept_in_the_cpus_memory_changes_nothing(
     ended = launch(2, tokens, tmp_path / "two", **plan(strategy=strategy, offload=True))
     assert ended.returncode == 0, ended.stderr[-3000:]
     assert losses(tmp_path / "two") == pytest.approx(one, abs=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_processes_begin_with_the_same_bigrams(strategy: str, tokens: Path, tmp_path: Path) -> None:
+    keys = plan(first_weights="bigrams")
+    (tmp_path / "one").mkdir()
+    pretrain(section(**keys), OWN_OUTPUT, tokens, tmp_path / "one", seed=7)
+    ended = launch(2, tokens, tmp_path / "two", **keys, strategy=strategy)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-4)
 
 
 @pytest.mark.slow
