@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -97,7 +98,8 @@ def test_two_processes_train_as_one_does_and_their_checkpoint_goes_on_in_one_and
         assert len(losses(folder)) == 12 + 2
         ended = launch(count, tokens, folder, **plan(strategy=goes_on))
         assert ended.returncode == 0, ended.stderr[-3000:]
-        assert "going on from step 10" in ended.stderr
+        # The checkpoint of step 10 is written beside the steps that follow, and is whole or not there.
+        assert re.search("going on from step (5|10)\\b", ended.stderr)
         assert losses(folder) == pytest.approx(one, abs=1e-4)
 
 
