@@ -99,7 +99,7 @@ def test_two_processes_train_as_one_does_and_their_checkpoint_goes_on_in_one_and
         ended = launch(count, tokens, folder, **plan(strategy=goes_on))
         assert ended.returncode == 0, ended.stderr[-3000:]
         # The checkpoint of step 10 is written beside the steps that follow, and is whole or not there.
-        assert re.search("going on from step (5|10)\\b", ended.stderr)
+        assert re.search(r"going on from step (5|10)\b", ended.stderr)
         assert losses(folder) == pytest.approx(one, abs=1e-4)
 
 
