@@ -87,6 +87,8 @@ def forja(setting: str, shape: Shape, folder: Path) -> None:
         section = TrainingSection(**keys)
     else:
         recipe, _ = load_recipe(setting)
+        if recipe.training.compile != "auto":
+            del keys["compile"]
         model, section = recipe.model, recipe.training.model_copy(update=keys)
     with tempfile.TemporaryDirectory() as workspace:
         try:
