@@ -60,12 +60,12 @@ class Training:
 
 @dataclass(frozen=True)
 class Exposure:
-    """uses: by epoch; judged_from: the first step whose validation looked at it; seen: checkpoints' steps; counted:
-    whether the first weights come of it too."""
+    """uses: by epoch; judged_from: the first step whose validation looked at it; checkpoints: all of the training's, by
+    step; counted: whether the first weights come of it too."""
 
     uses: list[Use]
     judged_from: int | None
-    seen: list[int]
+    checkpoints: list[int]
     counted: bool = False
 
     @property
@@ -74,6 +74,11 @@ class Exposure:
         if self.counted:
             return FIRST_WEIGHTS
         return self.uses[0].step if self.uses else None
+
+    @property
+    def seen(self) -> list[int]:
+        """The checkpoints that have trained on it."""
+        return seen_by(self.checkpoints, self.first)
 
 
 def show(run_folder: Path, prefix: str) -> dict[str, Any]:
@@ -221,8 +226,8 @@ def exposure_of(run_folder: Path, training: Training, stretches: Collection[Stre
     looked = spread_slots(shape.sequences["valid"], training.valid_sequences)
     judging = judged_from(judged, looked, training.valid_every, training.steps)
     # A stretch in no whole sequence is counted all the same.
-    found = Exposure(uses, judging, [], training.counted and any(s.split == "train" for s in stretches))
-    return replace(found, seen=seen_by(training.checkpoints, found.first))
+    counted = training.counted and any(stretch.split == "train" for stretch in stretches)
+    return Exposure(uses, judging, training.checkpoints, counted)
 
 
 def _told(run_folder: Path, training: Training, stretches: list[Stretch]) -> dict[str, Any]:
