@@ -192,33 +192,21 @@ def nanogpt_rate(step: int, peak: float) -> float:
 
 def train_forja(tokens: Path, steps: int, seed: int, recipe_file: str, every: int = 0) -> Curve:
     """The updates that `forja pretrain` would make with `training.steps` so, validated `every` so many steps."""
-    from forja.models.presets import resolve_config
-    from forja.models.transformer import Transformer
-    from forja.recipe_file import load_recipe
-    from forja.tokens.loader import Batches, TokenSplit
+    from forja.tokens.loader import Batches
     from forja.training.attention import choose_attention
     from forja.training.learner import Learner
     from forja.training.loop import mean_loss, update
-    from forja.training.machine import keep_memory, physical_cores
     from forja.training.objectives import next_token
     from forja.training.optimizers import build_optimizer
-    from forja.training.pretrain import start_from_bigrams
     from forja.training.resolve import optimizer_settings
     from forja.training.rules import MeanGradient
     from forja.training.schedules import schedule
     from forja.training.strategy import OneProcess
 
-    keep_memory()
-    torch.set_num_threads(physical_cores())
-    recipe, _ = load_recipe(recipe_file)
-    section, split = recipe.training, TokenSplit.open(tokens, "train")
-    model = Transformer(resolve_config(recipe.model, vocabulary=split.vocabulary, context=split.context))
-    model.init_weights(seed)
+    section, split, model, _ = begun(tokens, seed, recipe_file)
     model.use_attention(choose_attention(model.config, SHAPE.batch, "bf16", "cpu")[0])
     learner = Learner(model, next_token)
     batches, strategy = Batches(split, batch_size=SHAPE.batch, seed=seed), OneProcess("bf16")
-    if section.first_weights == "bigrams":
-        start_from_bigrams(model, split, strategy, seed)
     optimizer = build_optimizer(model, optimizer_settings(section.optimizer))
     rule, shape = MeanGradient(SHAPE.batch, section.optimizer.clip), section.schedule
     factor = schedule(shape.kind, steps, warmup=shape.warmup, decay=shape.decay, floor=shape.floor)
@@ -232,6 +220,29 @@ def train_forja(tokens: Path, steps: int, seed: int, recipe_file: str, every: in
             with torch.no_grad():
                 curve.append((step + 1, validate(learner, strategy)))
     return curve
+
+
+def begun(tokens: Path, seed: int, recipe_file: str) -> tuple[Any, Any, Any, float]:
+    """The training section, the training split, the model with its first weights, and the seconds that these took
+    beyond being drawn."""
+    from forja.models.presets import resolve_config
+    from forja.models.transformer import Transformer
+    from forja.recipe_file import load_recipe
+    from forja.tokens.loader import TokenSplit
+    from forja.training.machine import keep_memory, physical_cores
+    from forja.training.pretrain import start_from_bigrams
+    from forja.training.strategy import OneProcess
+
+    keep_memory()
+    torch.set_num_threads(physical_cores())
+    recipe, _ = load_recipe(recipe_file)
+    split = TokenSplit.open(tokens, "train")
+    model = Transformer(resolve_config(recipe.model, vocabulary=split.vocabulary, context=split.context))
+    model.init_weights(seed)
+    start = time.perf_counter()
+    if recipe.training.first_weights == "bigrams":
+        start_from_bigrams(model, split, OneProcess("bf16"), seed)
+    return recipe.training, split, model, time.perf_counter() - start
 
 
 def end(curves: list[Curve]) -> float:
@@ -267,24 +278,7 @@ def first_seconds(tokens: Path, options: argparse.Namespace) -> float:
 
 
 def time_first_weights(tokens: Path, recipe_file: str) -> float:
-    from forja.models.presets import resolve_config
-    from forja.models.transformer import Transformer
-    from forja.recipe_file import load_recipe
-    from forja.tokens.loader import TokenSplit
-    from forja.training.machine import keep_memory, physical_cores
-    from forja.training.pretrain import start_from_bigrams
-    from forja.training.strategy import OneProcess
-
-    keep_memory()
-    torch.set_num_threads(physical_cores())
-    recipe, _ = load_recipe(recipe_file)
-    split = TokenSplit.open(tokens, "train")
-    model = Transformer(resolve_config(recipe.model, vocabulary=split.vocabulary, context=split.context))
-    model.init_weights(0)
-    start = time.perf_counter()
-    if recipe.training.first_weights == "bigrams":
-        start_from_bigrams(model, split, OneProcess("bf16"), 0)
-    return time.perf_counter() - start
+    return begun(tokens, 0, recipe_file)[-1]
 
 
 # --- tables ------------------------------------------------------------------------------------
