@@ -13,12 +13,20 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
     GenerationMixin,
     PretrainedConfig,
     PreTrainedModel,
 )
-from transformers.modeling_outputs import BaseModelOutput, CausalLMOutput, MaskedLMOutput, Seq2SeqLMOutput
+from transformers.modeling_outputs import (
+    BaseModelOutput,
+    CausalLMOutput,
+    MaskedLMOutput,
+    Seq2SeqLMOutput,
+    SequenceClassifierOutput,
+)
 
+from forja.models.classifier import pooled
 from forja.models.transformer import Transformer, TransformerConfig
 
 
@@ -143,6 +151,33 @@ class ForjaForMaskedLM(_ForjaModel):
         return MaskedLMOutput(loss=loss, logits=logits)
 
 
+class ForjaForSequenceClassification(_ForjaModel):
+    """A decoder or an encoder under a classification layer."""
+
+    def __init__(self, config: ForjaConfig) -> None:
+        super().__init__(config)
+        self.score = torch.nn.Linear(self.transformer.config.width, config.num_labels, bias=False)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        **_: Any,
+    ) -> SequenceClassifierOutput:
+        """input_ids: (batch, time), padded on the right; labels: (batch,), classes or, where there is one, values."""
+        causal = self.transformer.config.architecture == "decoder"
+        hidden = self.transformer(input_ids, mask=None if causal else attention_mask)
+        logits = self.score(pooled(hidden, attention_mask, causal=causal))  # (batch, classes)
+        loss = None
+        if labels is not None and self.config.num_labels == 1:
+            loss = torch.nn.functional.mse_loss(logits.squeeze(1).float(), labels.float())
+        elif labels is not None:
+            loss = torch.nn.functional.cross_entropy(logits.float(), labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+
 class _Encoder:
     """What `generate` asks for the source's states, once."""
 
@@ -203,3 +238,4 @@ AutoConfig.register("forja", ForjaConfig)
 AutoModelForCausalLM.register(ForjaConfig, ForjaForCausalLM)
 AutoModelForMaskedLM.register(ForjaConfig, ForjaForMaskedLM)
 AutoModelForSeq2SeqLM.register(ForjaConfig, ForjaForSeq2SeqLM)
+AutoModelForSequenceClassification.register(ForjaConfig, ForjaForSequenceClassification)

@@ -11,12 +11,13 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from forja.errors import ForjaError
 from forja.models.families import FAMILIES, Weights
@@ -53,7 +54,7 @@ def export_model(model: Transformer, tokenizer_folder: Path, folder: Path) -> Ex
     architecture, standard = family.architecture(config), family.model_type != "forja"
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.detach().float() for name, tensor in model.state_dict().items()}
-    _write_weights(folder / "model.safetensors", family.weights_out(weights, config))
+    write_weights(folder / "model.safetensors", family.weights_out(weights, config))
     tokenizer = load_tokenizer(tokenizer_folder)
     ends: dict[str, Any] = {"bos_token_id": tokenizer.end_of_text, "eos_token_id": tokenizer.end_of_text}
     described = {
@@ -74,7 +75,8 @@ def export_model(model: Transformer, tokenizer_folder: Path, folder: Path) -> Ex
     write_json_atomic(folder / "config.json", described)
     write_json_atomic(folder / "generation_config.json", {**ends, "pad_token_id": pad, "do_sample": True})
     for name in TOKENIZER_FILES:
-        shutil.copyfile(tokenizer_folder / name, folder / name)
+        if (tokenizer_folder / name).is_file():
+            shutil.copyfile(tokenizer_folder / name, folder / name)
     note = (
         f"a plain {architecture}: AutoModelForCausalLM loads it with no Forja installed"
         if standard
@@ -92,8 +94,9 @@ def load_run_model(run_folder: Path) -> tuple[Transformer, Tokenizer]:
     return load_folder(folder), load_tokenizer(folder)
 
 
-def load_folder(folder: Path) -> Transformer:
-    """The transformer in a Hugging Face folder, in fp32 and ready to evaluate.
+def load_folder(folder: Path, *, headless: bool = False) -> Transformer:
+    """The transformer in a Hugging Face folder, in fp32 and ready to evaluate. headless: it has no output layer, as a
+    classifier has none.
 
     Raises ForjaError for damaged folders, and for families and parts that it cannot express.
     """
@@ -106,7 +109,10 @@ def load_folder(folder: Path) -> Transformer:
         )
     with _placed(folder / "config.json", "the configuration"):
         config = family.config_in(described)
+        config = replace(config, tie_embeddings=True) if headless else config
     weights = _read_weights(folder)
+    if headless:
+        weights.pop("score.weight", None)
     with _placed(folder, "the weights"):
         named = family.weights_in(weights, config)
     return _build(config, named, folder)
@@ -115,7 +121,7 @@ def load_folder(folder: Path) -> Transformer:
 def save_model(model: Transformer, folder: Path) -> None:
     """Forja's own form: model.safetensors under the transformer's names, and model.json. Raises ForjaError."""
     folder.mkdir(parents=True, exist_ok=True)
-    _write_weights(folder / "model.safetensors", model.state_dict())
+    write_weights(folder / "model.safetensors", model.state_dict())
     write_json_atomic(folder / "model.json", asdict(model.config))
 
 
@@ -174,7 +180,13 @@ def _read_weights(folder: Path) -> Weights:
     return {name: tensor.float() for name, tensor in weights.items()}
 
 
-def _write_weights(path: Path, weights: Weights) -> None:
+def read_tensor(folder: Path, name: str) -> Tensor | None:
+    """One tensor of a folder, in float32; None where there is none of this name. Raises ForjaError."""
+    return _read_weights(folder).get(name)
+
+
+def write_weights(path: Path, weights: Weights) -> None:
+    """Safetensors, complete or not at all. Raises ForjaError."""
     plain = {name: weights[name].detach().cpu().contiguous() for name in sorted(weights)}
     try:
         with complete_or_absent(path) as aside:

@@ -14,6 +14,7 @@ from forja.recipe.corpus import (
     Source,
     SynthSection,
 )
+from forja.recipe.finetuning import ExamplesSection, FinetuneKind, FinetuneSection, LoraSection, TuningOptimizer
 from forja.recipe.training import ModelSection, OptimizerSection, Schedule, TrainingSection, fitting_objective
 from forja.recipe.whole import (
     RECIPE_FORMAT,
@@ -30,6 +31,10 @@ __all__ = [
     "CorpusSection",
     "DecontaminationSection",
     "EvaluationSection",
+    "ExamplesSection",
+    "FinetuneKind",
+    "FinetuneSection",
+    "LoraSection",
     "ModelSection",
     "NearDuplicates",
     "OptimizerSection",
@@ -45,5 +50,6 @@ __all__ = [
     "TokenizerSection",
     "TokensSection",
     "TrainingSection",
+    "TuningOptimizer",
     "fitting_objective",
 ]

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from forja.errors import ForjaError
 from forja.recipe.corpus import CorpusSection
+from forja.recipe.finetuning import ExamplesSection, FinetuneSection
 from forja.recipe.section import Section
 from forja.recipe.training import ModelSection, TrainingSection, fitting_objective
 
@@ -90,6 +91,13 @@ class Recipe(Section):
     )
     description: str = Field("", description="One line for the list of recipes.")
     seed: int = Field(1337, ge=0, lt=2**63, description="Decides every random choice of the run.")
+    base: str | None = Field(
+        None,
+        description="What to fine-tune: a run, a Hugging Face folder, or a hub name. With it the run reads `examples` "
+        "and `finetune`, and none of the sections from `corpus` to `training`.",
+    )
+    examples: ExamplesSection = Field(default_factory=ExamplesSection)
+    finetune: FinetuneSection = Field(default_factory=FinetuneSection)
     corpus: CorpusSection = Field(default_factory=CorpusSection)
     tokenizer: TokenizerSection = Field(default_factory=TokenizerSection)
     tokens: TokensSection = Field(default_factory=TokensSection)

@@ -69,6 +69,54 @@ def sequence_to_sequence(model: nn.Module, batch: PairedBatch) -> Losses:
     return _losses(model, model(batch.inputs, source=batch.source), batch)
 
 
+class Classification:
+    """Cross entropy of each text's class in nats, or half the squared error of its value.
+
+    `model(tokens, mask=mask)` gives logits (batch, classes). smoothing: the share of a label's mass that all classes
+    have alike (Szegedy et al. 2016, section 7).
+    """
+
+    def __init__(self, *, regression: bool = False, smoothing: float = 0.0) -> None:
+        self.regression, self.smoothing = regression, smoothing
+
+    def __call__(self, model: nn.Module, batch: Any) -> Losses:
+        logits = model(batch.tokens, mask=batch.mask).float()
+        if self.regression:
+            rows = 0.5 * (logits.squeeze(1) - batch.labels.float()).square()
+        else:
+            smoothing = self.smoothing if model.training else 0.0
+            rows = nn.functional.cross_entropy(logits, batch.labels, reduction="none", label_smoothing=smoothing)
+        return Losses(rows * batch.weights, batch.weights)
+
+
+class DirectPreference:
+    """-log sigmoid of beta times how much more the model has come to like the chosen answer than the rejected one,
+    compared with the base (Rafailov et al. 2023, equation 7); an example a pair."""
+
+    def __init__(self, beta: float) -> None:
+        self.beta = beta
+
+    def __call__(self, model: nn.Module, batch: Any) -> Losses:
+        nats = answer_nats(model, batch)  # (batch, 2)
+        gained = batch.reference - nats  # log probability above the base's
+        rows = -nn.functional.logsigmoid(self.beta * (gained[:, 0] - gained[:, 1]))
+        return Losses(rows, torch.ones_like(rows))
+
+
+def answer_nats(model: nn.Module, batch: Any) -> Tensor:
+    """Nats of the counted tokens of each pair's two answers, (batch, 2)."""
+    count, _, time = batch.inputs.shape
+    inputs, targets = batch.inputs.view(-1, time), batch.targets.view(-1, time)
+    losses = next_token(model, _Plain(inputs, targets, None))
+    return losses.sums.view(count, 2)
+
+
+class _Plain(NamedTuple):
+    inputs: Tensor
+    targets: Tensor
+    weights: Tensor | None
+
+
 OBJECTIVES: dict[str, Objective] = {
     "next-token": next_token,
     "masked": next_token,

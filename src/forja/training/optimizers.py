@@ -97,19 +97,28 @@ def _foreign(name: str) -> ForjaError:
     )
 
 
-def build_optimizer(model: nn.Module, settings: OptimizerSettings) -> Optimizer:
-    """AdamW for everything, or Muon for hidden matrices and AdamW for embeddings, norms and biases."""
+def build_optimizer(
+    model: nn.Module, settings: OptimizerSettings, *, scales: Mapping[str, float] | None = None
+) -> Optimizer:
+    """AdamW for everything, or Muon for hidden matrices and AdamW for embeddings, norms and biases.
+
+    scales: of each parameter, how many times AdamW's peak rate is its own (1 where it is not named).
+    """
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}
     hidden = hidden_matrices(model) if settings.kind == "muon" else set()
     apart = token_embedding(model) if settings.embedding_rate is not None else set()
-    matrices = [p for name, p in named.items() if p.ndim >= 2 and name not in hidden | apart]
-    vectors = [p for p in named.values() if p.ndim < 2]
-    embeddings = [named[name] for name in named if name in apart]
+    matrices = [name for name, p in named.items() if p.ndim >= 2 and name not in hidden | apart]
+    vectors = [name for name, p in named.items() if p.ndim < 2]
+    embeddings = [name for name in named if name in apart]
     decay, peak = settings.weight_decay, settings.rate
     groups = [
-        {"params": matrices, "weight_decay": decay, "peak": peak, "kind": "adamw"},
-        {"params": vectors, "weight_decay": 0.0, "peak": peak, "kind": "adamw"},
-        {"params": embeddings, "weight_decay": decay, "peak": settings.embedding_rate, "kind": "embedding"},
+        {"params": [named[name] for name in alike], "weight_decay": kept, "peak": rate * scale, "kind": kind}
+        for names, kept, rate, kind in (
+            (matrices, decay, peak, "adamw"),
+            (vectors, 0.0, peak, "adamw"),
+            (embeddings, decay, settings.embedding_rate or 0.0, "embedding"),
+        )
+        for scale, alike in _by_scale(names, scales or {})
     ]
     parts: list[torch.optim.Optimizer] = [
         torch.optim.AdamW(
@@ -130,6 +139,14 @@ def build_optimizer(model: nn.Module, settings: OptimizerSettings) -> Optimizer:
             )
         )
     return Optimizer(parts, named)
+
+
+def _by_scale(names: Iterable[str], scales: Mapping[str, float]) -> list[tuple[float, list[str]]]:
+    """The names by the scale of their rate, the smallest first, so that `rates` tells the largest."""
+    alike: dict[float, list[str]] = {}
+    for name in names:
+        alike.setdefault(scales.get(name, 1.0), []).append(name)
+    return sorted(alike.items())
 
 
 def hidden_matrices(model: nn.Module) -> set[str]:

@@ -138,7 +138,7 @@ def pretrain(
             listeners=listeners,
         )
     if strategy.rank == 0:
-        _write_result(workspace, at)
+        write_result(workspace, at)
     strategy.close()
     return _figures(model, at, workspace, asdict(resolved), measured)
 
@@ -198,7 +198,8 @@ def validation(tokens_folder: Path, sequences: int, micro_batch: int, objective:
     return mean_loss(list(micro_batches(objective_slots(split, slots, objective, tokens_folder), micro_batch)))
 
 
-def _write_result(workspace: Path, at: Progress) -> None:
+def write_result(workspace: Path, at: Progress) -> None:
+    """Say in training/result.json which checkpoint is the best."""
     best = at.best_step if at.best_step >= 0 else at.step
     write_json_atomic(
         workspace / RESULT,

@@ -11,11 +11,15 @@ from forja.errors import ForjaError
 
 
 def model_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and persistent buffers by name, each once though it be used twice."""
+    """Parameters and persistent buffers by name, each once though it be used twice.
+
+    Of a model that says its frozen parts lie in its base (`frozen_lie_in_base`), only those that train.
+    """
     seen: set[int] = set()
     tensors: dict[str, Tensor] = {}
+    elsewhere = bool(getattr(model, "frozen_lie_in_base", False))
     for name, value in model.state_dict(keep_vars=True).items():
-        if id(value) not in seen:
+        if id(value) not in seen and (not elsewhere or value.requires_grad):
             tensors[name] = value.detach() if not isinstance(value, nn.Parameter) else value.data
         seen.add(id(value))
     return tensors
