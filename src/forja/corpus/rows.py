@@ -30,16 +30,17 @@ class Row:
     fields: dict[str, Any]
 
 
-def read_rows(path: Path, *, columns: Sequence[str] | None = None) -> Iterator[Row]:
+def read_rows(path: Path, *, columns: Sequence[str] | None = None, ragged: bool = False) -> Iterator[Row]:
     """Rows of a file, told by its name: .csv, .tsv, .jsonl, .json (a list, or an object whose value is one), .parquet.
 
-    A further .gz is taken off. columns: the names, for a CSV or TSV file whose first line is a row already. Raises
+    A further .gz is taken off. columns: the names, for a CSV or TSV file whose first line is a row already. ragged: a
+    row of a TSV may be short, and lacks the last columns then, or long, and what is over is left out. Raises
     ForjaError, with the row's number where it is one row that cannot be read.
     """
     kind, packed = _kind(path)
     try:
         raw = gzip.decompress(path.read_bytes()) if packed else path.read_bytes()
-        yield from (Row(number, fields) for number, fields in enumerate(_rows(raw, kind, columns, path), 1))
+        yield from (Row(number, fields) for number, fields in enumerate(_rows(raw, kind, columns, ragged, path), 1))
     except ForjaError:
         raise
     except (OSError, EOFError, ValueError, csv.Error, zlib.error, RecursionError) as error:
@@ -67,11 +68,11 @@ def _unreadable(path: Path, error: Exception) -> ForjaError:
     return ForjaError(f"the file cannot be read ({error or type(error).__name__}).", where=str(path))
 
 
-def _rows(raw: bytes, kind: str, columns: Sequence[str] | None, path: Path) -> Iterator[dict[str, Any]]:
+def _rows(raw: bytes, kind: str, columns: Sequence[str] | None, ragged: bool, path: Path) -> Iterator[dict[str, Any]]:
     if kind == ".parquet":
         yield from _parquet(raw)
     elif kind in (".csv", ".tsv"):
-        yield from _delimited(raw.decode("utf-8-sig"), kind, columns, path)
+        yield from _delimited(raw.decode("utf-8-sig"), kind, columns, ragged and kind == ".tsv", path)
     elif kind == ".json":
         yield from (_mapping(value, number, path) for number, value in enumerate(_elements(json.loads(raw)), 1))
     else:
@@ -103,7 +104,9 @@ def _elements(value: Any) -> list[Any]:
     return lists[0]
 
 
-def _delimited(text: str, kind: str, columns: Sequence[str] | None, path: Path) -> Iterator[dict[str, Any]]:
+def _delimited(
+    text: str, kind: str, columns: Sequence[str] | None, ragged: bool, path: Path
+) -> Iterator[dict[str, Any]]:
     with _long_cells():
         # TSV as GLUE has it knows no quotes: a quotation mark is one.
         options: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if kind == ".tsv" else {}
@@ -116,13 +119,13 @@ def _delimited(text: str, kind: str, columns: Sequence[str] | None, path: Path) 
         for row in lines:
             if not any(row):
                 continue
-            if len(row) != len(names):
+            if len(row) != len(names) and not ragged:
                 raise ForjaError(
                     f"this row has {len(row)} columns, and the header {len(names)}.",
                     where=f"{path}, line {lines.line_num}",
                     fix="Put quotes around a text that holds the delimiter or a line's end.",
                 )
-            yield dict(zip(names, row, strict=True))
+            yield dict(zip(names, row, strict=not ragged))
 
 
 def _delimiter(text: str) -> str:
