@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from forja.evaluation.bootstrap import intervals
+from forja.evaluation.bootstrap import Metric, intervals
 from forja.evaluation.task import Figure
 
 BINS = 10
@@ -23,6 +23,10 @@ RECALL_FPR = 0.01
 """False-positive rates that an operator can live with: one in a thousand, and one in a hundred."""
 F1_NAME = f"f1_at_fpr_{F1_FPR}"
 RECALL_NAME = f"recall_at_fpr_{RECALL_FPR}"
+RANKINGS = frozenset({"auroc", "average_precision", F1_NAME, RECALL_NAME, "matthews"})
+NEED_NEGATIVES = RANKINGS | {"false_positive_rate"}
+NEED_POSITIVES = RANKINGS | {"f1", "precision", "recall"}
+"""Figures that are nothing where one of the classes is missing."""
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -39,19 +43,26 @@ def binary_figures(
     without negatives those of a ranking and of false positives, without positives those of what was found. only: the
     names wanted, all without it.
     """
-    told = (probability >= threshold).astype(np.int64)
-    metrics: dict[str, Callable[[Ints], float]] = _decided(labels, told)
-    metrics |= _ranked(labels, probability)
-    metrics["calibration_error"] = _calibration_error(probability, labels == 1)
-    error = (probability - labels) ** 2
-    metrics["brier"] = lambda places: float(error[places].mean())
+    metrics = binary_metrics(labels, (probability >= threshold).astype(np.int64), probability)
+    wanted = [name for name in (metrics if only is None else only) if name in metrics]
+    return intervals(len(labels), {name: metrics[name] for name in wanted}, seed=seed)
+
+
+def binary_metrics(labels: Ints, told: Ints, probability: Floats | None) -> dict[str, Metric]:
+    """The figures that `binary_figures` has, each of the items drawn; of decisions alone where there is no
+    probability."""
+    metrics = _decided(labels, told)
+    if probability is not None:
+        metrics |= _ranked(labels, probability)
+        metrics["calibration_error"] = _calibration_error(probability, labels == 1)
+        error = (probability - labels) ** 2
+        metrics["brier"] = lambda places: float(error[places].mean())
     absent: set[str] = set()
     if labels.all():
-        absent |= {"auroc", "average_precision", F1_NAME, RECALL_NAME, "false_positive_rate", "matthews"}
+        absent |= NEED_NEGATIVES
     if not labels.any():
-        absent |= {"auroc", "average_precision", F1_NAME, RECALL_NAME, "f1", "precision", "recall", "matthews"}
-    wanted = [name for name in (metrics if only is None else only) if name not in absent]
-    return intervals(len(labels), {name: metrics[name] for name in wanted}, seed=seed)
+        absent |= NEED_POSITIVES
+    return {name: metric for name, metric in metrics.items() if name not in absent}
 
 
 def multiclass_figures(
@@ -66,28 +77,32 @@ def multiclass_figures(
     """
     classes = probabilities.shape[1]
     told = probabilities.argmax(axis=1)
-    cells = labels * classes + told
-    right = told == labels
     error = ((probabilities - np.eye(classes)[labels]) ** 2).sum(axis=1)
-
-    def macro(part: Callable[[Floats], Floats], places: Ints) -> float:
-        return float(part(_square(cells[places], classes)).mean())
-
-    metrics: dict[str, Callable[[Ints], float]] = {
-        "f1": partial(macro, class_f1),
-        "precision": partial(macro, _class_precision),
-        "recall": partial(macro, _class_recall),
-        "accuracy": lambda places: float(right[places].mean()),
-        "matthews": lambda places: matthews(_square(cells[places], classes)),
-        "calibration_error": _calibration_error(probabilities.max(axis=1), right),
-        "brier": lambda places: float(error[places].mean()),
-    }
+    metrics = multiclass_decisions(labels, told, classes)
+    metrics["calibration_error"] = _calibration_error(probabilities.max(axis=1), told == labels)
+    metrics["brier"] = lambda places: float(error[places].mean())
     apart = [place for place in range(classes) if 0 < np.count_nonzero(labels == place) < len(labels)]
     if apart:
         each = [_of_cells(labels == place, probabilities[:, place], auroc) for place in apart]
         metrics["auroc"] = lambda places: float(np.nanmean([metric(places) for metric in each]))
     wanted = [name for name in (metrics if only is None else only) if name in metrics]
     return intervals(len(labels), {name: metrics[name] for name in wanted}, seed=seed)
+
+
+def multiclass_decisions(labels: Ints, told: Ints, classes: int) -> dict[str, Metric]:
+    """Those figures of `multiclass_figures` that decisions alone tell, each of the items drawn."""
+    cells = labels * classes + told
+
+    def of(part: Callable[[Floats], float]) -> Metric:
+        return lambda places: part(_square(cells[places], classes))
+
+    return {
+        "f1": of(lambda square: float(class_f1(square).mean())),
+        "precision": of(lambda square: float(_class_precision(square).mean())),
+        "recall": of(lambda square: float(_class_recall(square).mean())),
+        "accuracy": of(lambda square: _share(np.trace(square), square.sum())),
+        "matthews": of(matthews),
+    }
 
 
 def regression_figures(targets: Floats, predictions: Floats, seed: int) -> dict[str, Figure]:
@@ -119,7 +134,7 @@ def confusion(labels: Ints, told: Ints, classes: int) -> Ints:
     return _square(labels * classes + told, classes).astype(np.int64)
 
 
-def f1_of(labels: Ints, told: Ints) -> Callable[[Ints], float]:
+def f1_of(labels: Ints, told: Ints) -> Metric:
     """F1 of the positive class of the items drawn, for decisions of 0 and 1, (items,)."""
     return _decided(labels, told)["f1"]
 
@@ -165,10 +180,10 @@ def _share(part: float, whole: float) -> float:
     return float(part / whole) if whole else 0.0
 
 
-def _decided(labels: Ints, told: Ints) -> dict[str, Callable[[Ints], float]]:
+def _decided(labels: Ints, told: Ints) -> dict[str, Metric]:
     cells = labels * 2 + told
 
-    def of(part: Callable[[Floats], float]) -> Callable[[Ints], float]:
+    def of(part: Callable[[Floats], float]) -> Metric:
         return lambda places: part(_square(cells[places], 2))
 
     return {
@@ -224,7 +239,7 @@ def _allowed(positives: Floats, negatives: Floats, limit: float) -> tuple[Floats
     return hits, alarms, alarms <= limit * negatives.sum() + 1e-9
 
 
-def _ranked(labels: Ints, probability: Floats) -> dict[str, Callable[[Ints], float]]:
+def _ranked(labels: Ints, probability: Floats) -> dict[str, Metric]:
     figures: Mapping[str, Rates] = {
         "auroc": auroc,
         "average_precision": average_precision,
@@ -234,7 +249,7 @@ def _ranked(labels: Ints, probability: Floats) -> dict[str, Callable[[Ints], flo
     return {name: _of_cells(labels == 1, probability, figure) for name, figure in figures.items()}
 
 
-def _of_cells(positive: npt.NDArray[np.bool_], score: Floats, figure: Rates) -> Callable[[Ints], float]:
+def _of_cells(positive: npt.NDArray[np.bool_], score: Floats, figure: Rates) -> Metric:
     """A figure of a ranking, of the items drawn."""
     cells, count = _falling_cells(positive, score)
 
@@ -280,7 +295,7 @@ def calibration_bins(probability: Floats, happened: npt.NDArray[np.bool_]) -> li
     ]
 
 
-def _calibration_error(probability: Floats, happened: npt.NDArray[np.bool_]) -> Callable[[Ints], float]:
+def _calibration_error(probability: Floats, happened: npt.NDArray[np.bool_]) -> Metric:
     """Expected calibration error in BINS bins of equal width (Guo et al. 2017, equation 3): of two classes that of
     the positive class's probability."""
     bins, excess = _bins(probability), probability - happened
