@@ -35,7 +35,8 @@ def small_model(context: int = 64, seed: int = 0, architecture: Architecture = "
 def taught(tokenizer: Tokenizer, texts: Sequence[str], *, context: int = 64, steps: int = 80) -> Transformer:
     """A decoder that has learned these texts by heart: the loss is a plain cross entropy over each whole one."""
     model = small_model(context)
-    streams = [torch.tensor([[tokenizer.end_of_text, *tokenizer.encode(text)][: context + 1]]) for text in texts]
+    streams = [torch.tensor([[tokenizer.end_of_text, *tokenizer.encode(text)]]) for text in texts]
+    assert max(ids.shape[1] for ids in streams) <= context + 1, "a text does not fit, and would not be learned whole"
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for _ in range(steps):
         optimizer.zero_grad()

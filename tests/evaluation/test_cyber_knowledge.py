@@ -44,7 +44,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def learned(tokenizer: Tokenizer) -> Transformer:
-    return taught(tokenizer, known())
+    return taught(tokenizer, known(), context=128)
 
 
 def examine(model: Transformer, tokenizer: Tokenizer, folder: Path, *data: Path) -> dict[str, TaskResult]:
@@ -166,7 +166,7 @@ def test_a_question_of_which_nothing_is_right_is_left_out_and_said(
 def test_the_answer_of_a_question_longer_than_the_context_is_still_scored(
     learned: Transformer, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
-    rows = [{"question": "Why " * 100 + "so?", "choices": ["A: yes", "B: no"], "answer": "A"}]
+    rows = [{"question": "Why " * 200 + "so?", "choices": ["A: yes", "B: no"], "answer": "A"}]
     result = examine(learned, tokenizer, tmp_path, write(tmp_path / "long.json", rows))["cyber-knowledge"]
     assert (result.items, result.details["shortened"]) == (1, 1)
 
