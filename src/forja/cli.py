@@ -7,7 +7,6 @@ failure into a sentence and an exit code: 1 it failed, 2 wrong usage, 130 Ctrl-C
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shlex
 import signal
@@ -23,12 +22,24 @@ import typer
 from forja import __version__
 from forja.data_commands import data_app
 from forja.errors import ForjaError, Interrupted
+from forja.evaluation_commands import evaluate_command, report_command
+from forja.options import (
+    JsonOption,
+    NameOption,
+    Overrides,
+    QuietOption,
+    RecipeArgument,
+    RunArgument,
+    SourceOption,
+    print_json,
+)
 from forja.plan_command import plan_command
 from forja.progress import say, set_quiet
 from forja.recipe import Recipe
 from forja.recipe_file import dump_recipe, load_recipe, shipped_recipes
 from forja.run import Run, find_run, read_json, runs_folder
 from forja.training.processes import rank
+from forja.tuning_commands import classify_command, finetune_command
 
 app = typer.Typer(
     name="forja",
@@ -42,18 +53,10 @@ recipe_app = typer.Typer(help="Look at recipes: list, show, schema.", no_args_is
 app.add_typer(recipe_app, name="recipe")
 app.add_typer(data_app, name="data")
 app.command("plan")(plan_command)
-
-RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A YAML file or a shipped recipe's name.")]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Overrides.")]
-NameOption = Annotated[str | None, typer.Option("--name", help="The run's name, in place of the recipe's.")]
-SourceOption = Annotated[
-    list[str] | None,
-    typer.Option("--source", metavar="PATH", help="Your own file or folder in place of the sources; repeatable."),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, and no progress.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
-RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's name or folder.")]
-
+app.command("finetune")(finetune_command)
+app.command("classify")(classify_command)
+app.command("evaluate")(evaluate_command)
+app.command("report")(report_command)
 
 # --- the stages ------------------------------------------------------------------------------
 
@@ -78,7 +81,7 @@ def _run_until(
     metrics = read_json(run.folder / "metrics.json") or {}
     if as_json:
         stages = [{"stage": r.stage, "status": r.status, "seconds": r.seconds} for r in results]
-        _print_json({"run": str(run.folder), "stages": stages, "metrics": metrics})
+        print_json({"run": str(run.folder), "stages": stages, "metrics": metrics})
     elif all(result.status == "up to date" for result in results):
         print(f"Nothing to do: {run.folder} is up to date.")
     elif last == "report":
@@ -158,55 +161,6 @@ _stage_command("pretrain", "Train the model (and run the stages before it).")
 _stage_command("export", "Write the model as a plain Hugging Face folder (and run the stages before it).")
 
 
-@app.command("evaluate")
-def evaluate_command(
-    run: RunArgument,
-    files: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="More files for --text.")] = None,
-    text: Annotated[list[Path] | None, typer.Option("--text", help="Measure on this text file; repeatable.")] = None,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-) -> None:
-    """Perplexity and bits per byte: of a run's held-out documents, or of any text file.
-
-    Example: forja evaluate demo --text notes.txt
-    """
-    set_quiet(quiet or as_json)
-    folder = find_run(run)
-    if files and not text:
-        raise typer.BadParameter(f"unexpected argument {files[0]}; text files are given with --text FILE")
-    if text:
-        from forja.evaluation.perplexity import evaluate_text
-        from forja.models.hub import load_run_model
-
-        model, tokenizer = load_run_model(folder)
-        result = evaluate_text(model, tokenizer, [*text, *(files or [])])
-    else:
-        result = _rerun(folder, "evaluate")
-    _show(result, as_json)
-
-
-@app.command("report")
-def report_command(run: RunArgument, as_json: JsonOption = False, quiet: QuietOption = False) -> None:
-    """Write report.html and metrics.json of a run anew.
-
-    Example: forja report demo
-    """
-    set_quiet(quiet or as_json)
-    folder = find_run(run)
-    _rerun(folder, "report")
-    if as_json:
-        _print_json({"run": str(folder), "metrics": read_json(folder / "metrics.json")})
-    else:
-        print(folder / "report.html")
-
-
-def _rerun(folder: Path, stage: str) -> dict[str, Any]:
-    from forja.pipeline import run_one_stage
-
-    recipe, base = load_recipe(str(folder / "recipe.yaml"))
-    return run_one_stage(Run(folder), recipe, base, stage).figures
-
-
 # --- using a model ---------------------------------------------------------------------------
 
 Temperature = Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token.")]
@@ -250,7 +204,7 @@ def generate_command(
         stop=stop or [],
     )
     if as_json:
-        _print_json({"prompt": prompt, "text": "".join(pieces)})
+        print_json({"prompt": prompt, "text": "".join(pieces)})
         return
     first = next(pieces, "")  # where the model can continue no text, nothing is printed
     print(prompt + first, end="", flush=True)
@@ -277,7 +231,13 @@ def chat_command(
     from forja.serving.generate import chat_reply
 
     model, tokenizer = load_run_model(folder)
-    say("This model was pretrained, not tuned to chat: it continues a transcript. Ctrl-C stops a reply.")
+    encode = None
+    if _tuned_to_chat(folder):
+        from forja.tokens.chat import ChatEncoder
+
+        encode = ChatEncoder(folder / "model").prompt
+    else:
+        say("This model was pretrained, not tuned to chat: it continues a transcript. Ctrl-C stops a reply.")
     messages: list[dict[str, str]] = []
     while True:
         try:
@@ -298,6 +258,7 @@ def chat_command(
                 top_k=top_k,
                 top_p=top_p,
                 seed=None if seed is None else seed + len(messages),
+                encode=encode,
             ):
                 print(piece, end="", flush=True)
                 reply += piece
@@ -306,6 +267,11 @@ def chat_command(
                 raise
         print(flush=True)
         messages.append({"role": "assistant", "content": reply})
+
+
+def _tuned_to_chat(folder: Path) -> bool:
+    recipe, _ = load_recipe(str(folder / "recipe.yaml"))
+    return recipe.base is not None and recipe.finetune.kind in ("chat", "preference")
 
 
 # --- recipes ---------------------------------------------------------------------------------
@@ -319,7 +285,7 @@ def recipe_list(as_json: JsonOption = False) -> None:
     """
     known = {name: load_recipe(name)[0].description for name in shipped_recipes()}
     if as_json:
-        _print_json(known)
+        print_json(known)
     else:
         for name, description in known.items():
             print(f"{name:14} {description}")
@@ -333,7 +299,7 @@ def recipe_show(recipe: RecipeArgument, overrides: Overrides = None, as_json: Js
     """
     loaded, _ = load_recipe(recipe, overrides or ())
     if as_json:
-        _print_json(loaded.model_dump(mode="json"))
+        print_json(loaded.model_dump(mode="json"))
     else:
         print(dump_recipe(loaded), end="")
 
@@ -344,26 +310,10 @@ def recipe_schema() -> None:
 
     Example: forja recipe schema
     """
-    _print_json(Recipe.model_json_schema())
+    print_json(Recipe.model_json_schema())
 
 
 # --- output and failure ----------------------------------------------------------------------
-
-
-def _show(result: dict[str, Any], as_json: bool, indent: str = "") -> None:
-    if as_json:
-        _print_json(result)
-        return
-    for key, value in result.items():
-        if isinstance(value, dict):
-            print(f"{indent}{key}:")
-            _show(value, False, indent + "  ")
-        else:
-            print(f"{indent}{key}: {value:,.4f}" if isinstance(value, float) else f"{indent}{key}: {value}")
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 @app.callback(invoke_without_command=True)
@@ -427,6 +377,6 @@ def _os_error(error: OSError) -> str:
 
 def _fail(message: str, *, code: int = 1, arguments: list[str] | None = None) -> int:
     if arguments and "--json" in arguments:
-        _print_json({"error": message})
+        print_json({"error": message})
     print(f"forja: {message}", file=sys.stderr)
     return code

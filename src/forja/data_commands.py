@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from forja.errors import ForjaError
+from forja.options import JsonOption, RunArgument, print_json
 from forja.progress import set_quiet
 from forja.run import Run, find_run
 
@@ -17,11 +18,9 @@ data_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's name or folder.")]
 IdOption = Annotated[
     str, typer.Option("--id", help="The document's id, or as many of its first digits as no other has.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, and no progress.")]
 
 
 @data_app.command("show")
@@ -34,7 +33,7 @@ def show_command(run: RunArgument, identity: IdOption, as_json: JsonOption = Fal
 
     told = show(find_run(run), identity)
     if as_json:
-        _print_json(told)
+        print_json(told)
         return
     for name, value in told.items():
         if name != "text" and value not in (None, [], {}):
@@ -53,7 +52,7 @@ def explain_command(run: RunArgument, identity: IdOption, as_json: JsonOption = 
 
     told = explain(find_run(run), identity)
     if as_json:
-        _print_json(told)
+        print_json(told)
         return
     for line in _explained(told):
         print(line)
@@ -107,7 +106,7 @@ def forget_command(
         confirm=confirm,
     )
     if as_json:
-        _print_json(told)
+        print_json(told)
         return
     for line in _forgotten(told):
         print(line)
@@ -200,7 +199,3 @@ def _forgotten(told: dict[str, Any]) -> list[str]:
         *lines,
         f"trained again from step {made['from_step']:,}: {', '.join(done)} done" if done else "all is up to date",
     ]
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))

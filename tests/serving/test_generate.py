@@ -101,7 +101,7 @@ def test_pieces_join_to_what_the_tokens_decode_to(tokenizer: Tokenizer) -> None:
 def test_a_chat_longer_than_the_context_still_gets_a_reply(tokenizer: Tokenizer, tuned: bool) -> None:
     model = small_model("modern")
     messages = [{"role": "user", "content": sentences(1, 30)}]
-    reply = "".join(chat_reply(model, tokenizer, messages, max_tokens=8, seed=1, chat_tuned=tuned))
+    reply = "".join(chat_reply(model, tokenizer, messages, max_tokens=8, seed=1, encode=tokenizer.encode_chat if tuned else None))
     assert "\nUser:" not in reply
 
 
@@ -151,7 +151,7 @@ def test_it_ends_before_a_stop_id() -> None:
 
 
 def test_the_cache_is_no_larger_than_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    from forja.serving import generate as module
+    from forja.models import transformer as module
 
     made: list[int] = []
 

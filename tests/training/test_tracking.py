@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from forja.errors import ForjaError
-from forja.pipeline import STAGES
+from forja.pretraining import STAGES
 from forja.recipe import Recipe
 from forja.training import tracking as tracking_module
 from forja.training.logbook import Line, read_log

@@ -87,16 +87,17 @@ def as_json(result: TaskResult) -> dict[str, Any]:
         "figures": {name: asdict(figure) for name, figure in result.figures.items()},
         "details": dict(result.details),
     }
-    return dict(_finite(whole))
+    return dict(as_finite(whole))
 
 
-def _finite(value: Any) -> Any:
+def as_finite(value: Any) -> Any:
+    """The value as JSON can hold it: figures as mappings, and null for what is no number."""
     if isinstance(value, Mapping):
-        return {str(key): _finite(member) for key, member in value.items()}
+        return {str(key): as_finite(member) for key, member in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(member) for member in value]
+        return [as_finite(member) for member in value]
     if isinstance(value, Figure):
-        return _finite(asdict(value))
+        return as_finite(asdict(value))
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
@@ -109,7 +110,7 @@ def write_result(result: TaskResult, folder: Path) -> None:
     predictions = folder / f"{result.task}.predictions.jsonl"
     if result.predictions:
         with complete_or_absent(predictions) as aside, open(aside, "w", encoding="utf-8") as file:
-            file.writelines(json.dumps(_finite(row), ensure_ascii=False) + "\n" for row in result.predictions)
+            file.writelines(json.dumps(as_finite(row), ensure_ascii=False) + "\n" for row in result.predictions)
     else:
         predictions.unlink(missing_ok=True)
     write_json_atomic(place, as_json(result))

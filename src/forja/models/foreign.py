@@ -154,7 +154,10 @@ def load_decoder(base: Base, *, quantize: bool = False) -> ForeignDecoder:
 def load_classifier(
     base: Base, labels: list[str], *, regression: bool, pad: int | None, quantize: bool = False
 ) -> ForeignClassifier:
-    """The base under a classification layer for `labels`, new unless the folder has one that fits. Raises ForjaError."""
+    """The base under a classification layer for `labels`, new where the folder has none that fits.
+
+    Raises ForjaError.
+    """
     import transformers
 
     settings = _labelled(labels, regression=regression, pad=pad, described=base.described)

@@ -87,11 +87,27 @@ def export_model(model: Transformer, tokenizer_folder: Path, folder: Path) -> Ex
 
 
 def load_run_model(run_folder: Path) -> tuple[Transformer, Tokenizer]:
-    """A run's exported model and its tokenizer. Raises ForjaError."""
+    """A run's exported model and its tokenizer. Raises ForjaError.
+
+    A fine-tuned model of a family that Forja's transformer does not express comes behind the same interface.
+    """
     folder = run_folder / "model"
     if not folder.is_dir():
         raise ForjaError("this run has no model yet.", where=str(run_folder), fix="Run it to the end first.")
-    return load_folder(folder), load_tokenizer(folder)
+    described = read_config(folder / "config.json")
+    if "ForSequenceClassification" in str(described.get("architectures")):
+        raise ForjaError(
+            "this run's model tells classes, and continues no text.",
+            where=str(run_folder),
+            fix=f"forja classify {run_folder.name} TEXT",
+        )
+    if any(family.model_type == described.get("model_type") for family in FAMILIES):
+        return load_folder(folder), load_tokenizer(folder)
+    from forja.models.base import Base
+    from forja.models.foreign import load_decoder
+
+    foreign: Any = load_decoder(Base(str(folder), folder)).eval()
+    return foreign, load_tokenizer(folder)
 
 
 def load_folder(folder: Path, *, headless: bool = False) -> Transformer:
@@ -100,7 +116,7 @@ def load_folder(folder: Path, *, headless: bool = False) -> Transformer:
 
     Raises ForjaError for damaged folders, and for families and parts that it cannot express.
     """
-    described = _read_config(folder / "config.json")
+    described = read_config(folder / "config.json")
     family = next((family for family in FAMILIES if family.model_type == described.get("model_type")), None)
     if family is None:
         known = ", ".join(family.model_type for family in FAMILIES)
@@ -127,7 +143,7 @@ def save_model(model: Transformer, folder: Path) -> None:
 
 def load_model(folder: Path) -> Transformer:
     """What `save_model` wrote, or a training checkpoint's model. Raises ForjaError."""
-    described = _read_config(folder / "model.json")
+    described = read_config(folder / "model.json")
     with _placed(folder / "model.json", "the configuration"):
         config = TransformerConfig(**described)
     return _build(config, _read_weights(folder), folder)
@@ -156,7 +172,8 @@ def _placed(place: Path, what: str) -> Iterator[None]:
         raise ForjaError(f"{what} cannot be understood ({error}).", where=str(place)) from None
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises ForjaError."""
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:

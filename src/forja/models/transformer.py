@@ -351,6 +351,11 @@ class Transformer(nn.Module):
         again: Tensor = checkpoint(block, x, *rest, use_reentrant=False, preserve_rng_state=False, **kept)
         return again
 
+    def room(self, tokens: int) -> KVCache:
+        """An empty cache for this many tokens, where the model is: a long context costs only what is used of it."""
+        weight = self.unembedding
+        return KVCache(self.config, capacity=tokens, dtype=weight.dtype, device=weight.device)
+
     def logits(self, hidden: Tensor) -> Tensor:
         """hidden (..., width) -> logits (..., vocab_size)."""
         logits = hidden @ self.unembedding.t()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from forja.errors import ForjaError
-from forja.models.transformer import KVCache, Transformer
+from forja.models.transformer import Transformer
 from forja.tokens.bpe import Tokenizer
+
+ENDS = ("<|endoftext|>", "<|end|>", "<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "</s>", "<end_of_turn>", "<eos>")
+"""Control tokens that end a text or a turn: Forja's own, and those of the families that are fine-tuned."""
 
 
 @torch.inference_mode()
@@ -43,13 +46,13 @@ def generate(
     context = model.config.context
     seen = list(tokens)
     fresh = seen[-context:]
-    cache = _room(model, len(fresh) + max_tokens)
+    cache = model.room(len(fresh) + max_tokens)
     memory = None if source is None else model.encode(torch.tensor([source], device=weight.device))
     for _ in range(max_tokens):
         if cache.length + len(fresh) > context:
             # Positions are used up: go on from the last half of the context, read again from its start.
             fresh = seen[-(context // 2) :]
-            cache = _room(model, context)
+            cache = model.room(context)
         hidden = model(torch.tensor([fresh], device=weight.device), memory=memory, cache=cache)[0, -1]  # (width,)
         logits = model.logits(hidden).float().cpu()  # (vocabulary,)
         if banned is not None:
@@ -60,12 +63,6 @@ def generate(
         yield token
         seen.append(token)
         fresh = [token]
-
-
-def _room(model: Transformer, tokens: int) -> KVCache:
-    """An empty cache for this many tokens, where the model is: a long context costs only what is used of it."""
-    weight = model.unembedding
-    return KVCache(model.config, capacity=tokens, dtype=weight.dtype, device=weight.device)
 
 
 def _choose(logits: Tensor, temperature: float, top_k: int, top_p: float, source: torch.Generator) -> int:
@@ -115,15 +112,16 @@ def chat_reply(
     top_k: int = 0,
     top_p: float = 1.0,
     seed: int | None = None,
-    chat_tuned: bool = False,
+    encode: Callable[[list[dict[str, str]]], list[int]] | None = None,
 ) -> Iterator[str]:
     """The next reply of a conversation (`role` user or assistant, `content`).
 
-    A model that was not tuned to chat is given a plain transcript to continue, as it knows no chat roles.
+    encode: how a model that was tuned to chat reads one, up to where its reply begins. One that was not is given a
+    plain transcript to continue, as it knows no chat roles.
     """
     room = max(8, model.config.context - max_tokens)
-    if chat_tuned:
-        ids = tokenizer.encode_chat(messages)[-room:]
+    if encode is not None:
+        ids = encode(messages)[-room:]
         yield from _stream(model, tokenizer, ids, max_tokens, temperature, top_k, top_p, seed, ())
         return
     names = {"user": "User", "assistant": "Assistant", "system": "System"}
@@ -153,7 +151,7 @@ def _stream(
         source, ids = ids[-model.config.context :], [pad]
     decoder = tokenizer.stream_decoder()
     held = ""
-    ends = frozenset(token for name in ("<|endoftext|>", "<|end|>") if (token := tokenizer.control(name)) is not None)
+    ends = frozenset(token for name in ENDS if (token := tokenizer.control(name)) is not None)
     new = generate(
         model,
         ids,

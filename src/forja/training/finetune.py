@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from forja.models.base import Base
+from forja.models.foreign import ForeignClassifier, ForeignDecoder
 from forja.models.layers import layer_numbers
-from forja.models.transformer import TransformerConfig
+from forja.models.transformer import Transformer, TransformerConfig
 from forja.models.tuned import Head, Shape, build_tuned
 from forja.progress import progress, say
 from forja.recipe import FinetuneSection
@@ -23,7 +24,7 @@ from forja.training.examples import ExampleBatches, Preferences, micro_parts
 from forja.training.guard import Guard
 from forja.training.logbook import log_totals
 from forja.training.loop import GUARD, LOG, Pace, mean_loss, train
-from forja.training.machine import peak_memory, physical_cores
+from forja.training.machine import keep_memory, peak_memory, physical_cores
 from forja.training.objectives import Classification, DirectPreference, Objective, answer_nats, next_token
 from forja.training.optimizers import Optimizer, OptimizerSettings, build_optimizer
 from forja.training.precision import Precision, choose_precision, model_products
@@ -89,6 +90,8 @@ def finetune(
     model = build_tuned(base, shape)
     if section.gradient_checkpointing:
         _compute_again(model)
+    else:
+        keep_memory()  # for speed; who computes again rather than keep wants buffers given back
     batches = ExampleBatches(data.train, batch_size=section.batch, seed=seed)
     resolved, measured = _resolved(section, model, batches, workspace, company or Company())
     torch.set_num_threads(resolved.threads)
@@ -221,11 +224,10 @@ def _products(model: nn.Module, rows: int) -> list[Any]:
 def _compute_again(model: nn.Module) -> None:
     """Keep little for the backward pass."""
     for module in model.modules():
-        if hasattr(module, "use_recompute"):
+        if isinstance(module, Transformer):
             module.use_recompute("full")
-        elif hasattr(module, "gradient_checkpointing_enable"):
-            module.gradient_checkpointing_enable()
-            return
+        elif isinstance(module, ForeignDecoder | ForeignClassifier):
+            module.inner.gradient_checkpointing_enable()
 
 
 @torch.no_grad()

@@ -28,7 +28,7 @@ from forja.training.logbook import Listener, Log, read_log
 from forja.training.machine import peak_memory
 from forja.training.objectives import Objective
 from forja.training.optimizers import Optimizer
-from forja.training.rules import Rule, StepFigures, examples_in, to_device
+from forja.training.rules import Rule, StepFigures, examples_in, to_device, tokens_read
 from forja.training.schedules import Schedule
 from forja.training.stops import Stops
 from forja.training.strategy import Strategy
@@ -214,7 +214,7 @@ def _step(loop: _Loop, step: int) -> tuple[StepFigures, dict[str, Any]]:
     factor = loop.schedule(step) * loop.guard.factor(step)
     figures = update(loop.called, batch, loop.rule, optimizer, factor, strategy, stops=loop.stops)
     seconds = time.perf_counter() - start
-    tokens = round(figures.weight) if math.isfinite(figures.weight) else 0
+    tokens = tokens_read(batch) * strategy.world or (round(figures.weight) if math.isfinite(figures.weight) else 0)
     line = {
         "step": step + 1,
         "loss": figures.loss if math.isfinite(figures.loss) else None,

@@ -124,6 +124,12 @@ def examples_in(batch: Any) -> int:
     return next((len(value) for value in _tensors(batch).values()), 0)
 
 
+def tokens_read(batch: Any) -> int:
+    """Tokens of a batch of texts whose targets are no tokens; 0 for any other, whose weights tell."""
+    mask = getattr(batch, "mask", None)
+    return 0 if mask is None else int(mask.sum())
+
+
 def micro_batches(batch: Any, size: int) -> Iterator[Any]:
     """The batch in parts of `size` examples, the last perhaps smaller; none for an empty batch."""
     for start in range(0, examples_in(batch), size):

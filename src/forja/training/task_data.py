@@ -37,19 +37,11 @@ class TaskData:
 
 def task_data(section: FinetuneSection, base: Base, examples: Path) -> TaskData:
     """The splits in a folder of the examples stage, as `section.kind` reads them. Raises ForjaError."""
-    parts = {split: load_examples(examples, split) for split in ("train", "valid")}
-    room = reading_room(section, base)
     if section.kind == "classification":
         head = Head(list(read_json(examples / "labels.json") or []))
-        return labelled_data(section, base, head, parts["train"], parts["valid"])
-    encode: Encode
-    if section.kind == "continue":
-        encode = _text_windows(base, room)
-    elif section.kind == "chat":
-        encode = _conversations(ChatEncoder(base.folder), room)
-    else:
-        encode = _preferences(ChatEncoder(base.folder), room)
-    train, valid = encode(parts["train"]), encode(parts["valid"])
+        parts = (load_examples(examples, split) for split in ("train", "valid"))
+        return labelled_data(section, base, head, *parts)
+    train, valid = (encoded_split(section, base, examples, split) for split in ("train", "valid"))
     if not len(train.lengths):
         raise ForjaError(
             "there is nothing to train on: no example is left, or no text as long as a sequence.",
@@ -57,6 +49,18 @@ def task_data(section: FinetuneSection, base: Base, examples: Path) -> TaskData:
             fix="Give more examples, or a larger finetune.max_tokens.",
         )
     return TaskData(train, valid if len(valid.lengths) else None, None)
+
+
+def encoded_split(section: FinetuneSection, base: Base, examples: Path, split: str) -> Examples:
+    """A split of texts, conversations or preferences, as `section.kind` reads them. Raises ForjaError."""
+    room = reading_room(section, base)
+    if section.kind == "continue":
+        encode = _text_windows(base, room)
+    elif section.kind == "chat":
+        encode = _conversations(ChatEncoder(base.folder), room)
+    else:
+        encode = _preferences(ChatEncoder(base.folder), room)
+    return encode(load_examples(examples, split))
 
 
 def labelled_data(

@@ -1,0 +1,141 @@
+"""A fine-tuned classifier at work: probabilities of texts, and the threshold that its own validation texts gave it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from forja.corpus.examples.build import load_examples
+from forja.errors import ForjaError
+from forja.evaluation.thresholds import best_f1_threshold, fit_temperature
+from forja.models.tuned import load_classifier_folder
+from forja.progress import progress
+from forja.run import read_json, write_json_atomic
+from forja.tokens.texts import TextEncoder
+from forja.training.examples import padded
+
+CALIBRATION = "classification.json"
+TOKENS_A_BATCH = 2048
+POSITIVE_NAMES = ("1", "true", "yes", "positive", "phishing", "spam", "malicious", "attack", "anomaly", "abnormal")
+"""Labels that name what a two-class detector looks for."""
+
+
+@dataclass
+class RunClassifier:
+    """A classifier with its tokenizer. positive: the label that it looks for, where there are two; temperature: by
+    which its logits are divided; threshold: of the positive label's probability."""
+
+    model: nn.Module
+    encoder: TextEncoder
+    labels: list[str]
+    positive: str | None = None
+    temperature: float = 1.0
+    threshold: float = 0.5
+
+    def scores(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
+        """Probabilities, (texts, classes), columns in the order of `labels`."""
+        return probabilities(self.logits(texts), self.temperature)
+
+    def verdicts(self, texts: Sequence[str]) -> list[dict[str, Any]]:
+        """Of each text {text, label, score, scores}: the label told, its probability, and all labels'. Of two labels
+        the positive one is told from the threshold up."""
+        told = []
+        for text, row in zip(texts, self.scores(texts), strict=True):
+            best = int(row.argmax())
+            if self.positive is not None:
+                looked_for = self.labels.index(self.positive)
+                best = looked_for if row[looked_for] >= self.threshold else 1 - looked_for
+            scores = {label: float(score) for label, score in zip(self.labels, row, strict=True)}
+            told.append({"text": text, "label": self.labels[best], "score": float(row[best]), "scores": scores})
+        return told
+
+    @torch.inference_mode()
+    def logits(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
+        """(texts, classes); texts of like length are read together."""
+        encoded = [np.asarray(ids, np.int64) for ids in self.encoder.encode(texts)]
+        order = sorted(range(len(encoded)), key=lambda at: len(encoded[at]))
+        device = next(self.model.parameters()).device
+        found = np.zeros((len(encoded), len(self.labels)))
+        with progress("scoring", total=len(encoded), unit="texts") as bar:
+            for places in _groups(order, [len(ids) for ids in encoded]):
+                tokens, mask = padded([encoded[at] for at in places])
+                found[places] = self.model(tokens.to(device), mask=mask.to(device)).float().cpu().numpy()
+                bar.advance(len(places))
+        return found
+
+
+def probabilities(logits: npt.NDArray[np.float64], temperature: float = 1.0) -> npt.NDArray[np.float64]:
+    """Softmax of logits / temperature, (texts, classes)."""
+    scaled = logits / temperature
+    scaled = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    whole: npt.NDArray[np.float64] = scaled / scaled.sum(axis=1, keepdims=True)
+    return whole
+
+
+def _groups(order: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
+    """The places in batches of about TOKENS_A_BATCH tokens, padding counted."""
+    groups: list[list[int]] = []
+    for at in order:
+        if not groups or (len(groups[-1]) + 1) * lengths[at] > TOKENS_A_BATCH:
+            groups.append([])
+        groups[-1].append(at)
+    return groups
+
+
+def load_run_classifier(run_folder: Path) -> RunClassifier:
+    """A run's classifier as its export calibrated it. Raises ForjaError where the run has none."""
+    folder = run_folder / "model"
+    if not folder.is_dir():
+        raise ForjaError("this run has no model yet.", where=str(run_folder), fix="Run it to the end first.")
+    return load_calibrated(folder)
+
+
+def load_calibrated(folder: Path) -> RunClassifier:
+    """A classifier's folder, with what is known of its threshold. Raises ForjaError."""
+    known: dict[str, Any] = read_json(folder / CALIBRATION) or {}
+    classifier = _plain(folder, known.get("max_tokens"))
+    classifier.positive = known.get("positive") or positive_label(classifier.labels)
+    classifier.temperature = float(known.get("temperature", 1.0))
+    classifier.threshold = float(known.get("threshold", 0.5))
+    return classifier
+
+
+def _plain(folder: Path, max_tokens: int | None) -> RunClassifier:
+    model, labels = load_classifier_folder(folder)
+    context = int(getattr(model.config, "context", 512))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return RunClassifier(model.to(device), TextEncoder(folder, max_tokens=min(max_tokens or context, context)), labels)
+
+
+def positive_label(labels: Sequence[str]) -> str | None:
+    """Of two labels the one that is looked for: by its name, else the second; None where there are not two."""
+    if len(labels) != 2:
+        return None
+    return next((label for label in labels if label.lower() in POSITIVE_NAMES), labels[1])
+
+
+def calibrate(folder: Path, examples: Path, *, max_tokens: int | None = None) -> None:
+    """Fit temperature and, of two classes, threshold on the validation examples; write folder/classification.json.
+
+    The validation scores stay in it: what a new collection's scores are compared with.
+    """
+    classifier = _plain(folder, max_tokens)
+    held = load_examples(examples, "valid")
+    logits = classifier.logits([one.text or "" for one in held])
+    aims = np.array([classifier.labels.index(str(one.label)) for one in held], np.int64)
+    temperature = fit_temperature(logits, aims) if len(held) else 1.0
+    told: dict[str, Any] = {"labels": classifier.labels, "temperature": temperature, "max_tokens": max_tokens}
+    positive = positive_label(classifier.labels)
+    if positive is not None and len(held):
+        column = classifier.labels.index(positive)
+        scores, hits = probabilities(logits, temperature)[:, column], (aims == column).astype(np.int64)
+        told["positive"], told["threshold"] = positive, best_f1_threshold(hits, scores)
+        told["validation"] = {"scores": [float(f"{score:.6g}") for score in scores], "labels": hits.tolist()}
+    write_json_atomic(folder / CALIBRATION, told)
