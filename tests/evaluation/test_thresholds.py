@@ -18,7 +18,7 @@ from forja.evaluation.thresholds import (
     fit_temperature,
     logits,
     shifted_prior,
-    valley,
+    two_heaps,
 )
 
 
@@ -26,8 +26,8 @@ def collection(items: int, share: float, *, move: float = 0.0, seed: int = 0) ->
     """Scores calibrated for as many positives as negatives, moved by so many logits."""
     source = np.random.default_rng(seed)
     labels = (source.random(items) < share).astype(np.int64)
-    # Two normals 4 apart, of variance 4: their log likelihood ratio is the score itself.
-    scores = source.normal(size=items) * 2 + 4 * labels - 2
+    # Two normals 9 apart, of variance 9: their log likelihood ratio is the score itself.
+    scores = source.normal(size=items) * 3 + 9 * labels - 4.5
     return 1 / (1 + np.exp(-(scores + move))), labels
 
 
@@ -62,21 +62,36 @@ def test_the_share_of_positives_is_found_without_labels() -> None:
         assert shifted_prior(probability, 0.5) == pytest.approx(labels.mean(), abs=0.03)
 
 
-@pytest.mark.parametrize(("share", "move"), [(0.05, 0.0), (0.9, 0.0), (0.5, 3.0), (0.3, -3.0)])
-def test_a_collection_with_another_share_or_other_scores_gets_a_threshold_of_its_own(share: float, move: float) -> None:
+@pytest.mark.parametrize(
+    ("share", "move", "why"),
+    [(0.05, 0.0, "a mixture"), (0.9, 0.0, "a mixture"), (0.5, 4.0, "two heaps"), (0.3, -4.0, "two heaps")],
+)
+def test_a_collection_with_another_share_or_other_scores_gets_a_threshold_of_its_own(
+    share: float, move: float, why: str
+) -> None:
     known, labels = collection(1000, 0.5)
     new, true = collection(2000, share, move=move, seed=1)
     threshold, sentence = adapted_threshold(new, validation=(known, labels))
     before = f1(true, new >= best_f1_threshold(labels, known))
     best = f1(true, new >= best_f1_threshold(true, new))
-    assert f1(true, new >= threshold) > max(before - 0.005, best - 0.06)
+    assert f1(true, new >= threshold) > max(before - 0.005, best - 0.05)
+    assert why in sentence
     assert "without its labels" in sentence
+
+
+def test_a_collection_of_positives_alone_is_told_positive() -> None:
+    known, labels = collection(1000, 0.5)
+    new, true = collection(1000, 1.0, seed=3)
+    threshold, _ = adapted_threshold(new, validation=(known, labels))
+    assert (new >= threshold).mean() > (new >= 0.5).mean()
+    assert true.all()
 
 
 def test_the_valley_lies_between_two_heaps() -> None:
     source = np.random.default_rng(0)
-    scores = np.r_[source.normal(-6, 1, 400), source.normal(1, 1, 100)]
-    assert -4 < valley(scores) < -1
+    found = two_heaps(np.r_[source.normal(-6, 1, 400), source.normal(1, 1, 100)])
+    assert -4 < found.threshold < -1
+    assert found.apart == pytest.approx(7, rel=0.1)
 
 
 def test_logits_of_certain_scores_are_finite() -> None:
