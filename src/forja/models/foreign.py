@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from forja.errors import ForjaError
@@ -247,16 +248,23 @@ def four_bits() -> Any:
 
 @contextmanager
 def _sentences(base: Base) -> Iterator[None]:
-    """Say as a sentence what transformers could not load."""
+    """Say as a sentence what transformers could not load; its own progress and reports are not shown."""
+    from transformers.utils import logging
+
+    heard = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
         yield
     except ForjaError:
         raise
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError, SafetensorError) as error:
         said = str(error).strip().splitlines()
         raise ForjaError(
             f"the model cannot be loaded ({said[0] if said else type(error).__name__}).", where=base.named
         ) from None
+    finally:
+        logging.set_verbosity(heard)
 
 
 def save_foreign(model: Any, folder: Path) -> None:

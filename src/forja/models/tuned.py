@@ -149,9 +149,10 @@ def export_tuned(model: nn.Module, base: Base, head: Head | None, folder: Path) 
         told = hub.export_model(model, base.folder, folder)
         return {"architecture": told.architecture, "standard": told.standard, "parameters": told.parameters}
     copy_tokenizer(base.folder, folder)
+    if head is not None:  # with what it puts around a text to be told
+        TextEncoder(base.folder, max_tokens=512).save(folder / "tokenizer.json")
     if isinstance(model, TransformerClassifier):
         assert head is not None
-        TextEncoder(base.folder, max_tokens=model.config.context).save(folder / "tokenizer.json")
         architecture = _export_classifier(model, head, padding_id(base.folder), folder)
         standard = not architecture.startswith("Forja")
     else:
