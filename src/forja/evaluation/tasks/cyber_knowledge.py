@@ -21,6 +21,7 @@ import numpy.typing as npt
 from forja.corpus.privacy import mask
 from forja.corpus.rows import Row, read_rows
 from forja.errors import ForjaError
+from forja.evaluation.answers import answer
 from forja.evaluation.bootstrap import Metric, intervals
 from forja.evaluation.likelihood import Scored, continuation_nats
 from forja.evaluation.task import Subject, TaskResult
@@ -271,7 +272,8 @@ def _free(
     texts = []
     with progress(f"answers of {kind}", total=len(rows), unit="answers") as bar:
         for _, row in rows:
-            texts.append(_answer(subject, model, tokenizer, str(row.fields["Prompt"]).strip()))
+            prompt = f"{str(row.fields['Prompt']).strip()}\nAnswer:"
+            texts.append(answer(subject, model, tokenizer, prompt, max_tokens=ANSWER_TOKENS))
             bar.advance()
     told = [FREE[kind].findall(text) for text in texts]
     right = [FREE[kind].findall(str(row.fields["GT"])) for _, row in rows]
@@ -292,16 +294,6 @@ def _free(
     ]
     shape = "regression" if kind == "vsp" else "multiple-choice"
     return TaskResult(f"cyber-knowledge-{kind}", shape, len(rows), figures, {"groups": {}}, predictions)
-
-
-def _answer(subject: Subject, model: Transformer, tokenizer: Tokenizer, prompt: str) -> str:
-    """What follows the prompt, whose left end goes where prompt and answer together are too long for the context."""
-    ids = tokenizer.encode(f"{prompt}\nAnswer:")
-    tokens = min(ANSWER_TOKENS, model.config.context // 2)
-    kept = tokenizer.decode(ids[-(model.config.context - tokens - 1) :])
-    return "".join(
-        subject.continue_text(model, tokenizer, kept, max_tokens=tokens, temperature=0.0, top_k=0, seed=subject.seed)
-    )
 
 
 def _error(kind: str, told: Sequence[str], right: Sequence[str]) -> float:
