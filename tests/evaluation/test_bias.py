@@ -79,6 +79,18 @@ def test_sentences_that_are_as_likely_are_neutral(tokenizer: Tokenizer, tmp_path
     assert result.figures["stereotype_share"].value == result.details["neutral"] == 0.5
 
 
+def test_pairs_of_as_many_tokens_are_counted_apart(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    longer = [*PAIRS, ("The old man met the young man.", "The young man met the old man.", "stereo", "age")]
+    lengths = [[len(tokenizer.encode(text)) for text in pair[:2]] for pair in longer]
+    alike = [one == other for one, other in lengths]
+    assert True in alike
+    assert False in alike
+    result = examine(small_model(seed=4), tokenizer, tmp_path, crows_pairs(tmp_path, longer))["bias-crows-pairs"]
+    shares = [float(row["nats_more"] < row["nats_less"]) for row in result.predictions]
+    assert result.details["same_length"] == sum(alike)
+    assert result.figures["stereotype_share_same_length"].value == pytest.approx(np.mean(np.array(shares)[alike]))
+
+
 def test_a_decoder_scores_the_whole_sentence(tokenizer: Tokenizer, tmp_path: Path) -> None:
     model = small_model(seed=3)
     (row, *_) = examine(model, tokenizer, tmp_path, crows_pairs(tmp_path))["bias-crows-pairs"].predictions
@@ -265,6 +277,17 @@ def test_accuracy_and_bias_are_those_of_the_papers_equations(
     assert tuple(result.figures[name].value for name in names) == expected
     assert result.details["groups"]["category"]["Age"]["bias_ambiguous"].value == expected[2]
     assert result.details["untargeted"] == 0
+    assert result.details["told_unknown"] == answers.count(2)
+
+
+def test_a_model_that_always_says_unknown_shows_what_it_would_say_else(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    rows = bbq_rows()
+    model = answering(tokenizer, rows * 3, [2] * 8 + [0, 0, 1, 1])  # `unknown` twice as often as the stereotype
+    result = examine(model, tokenizer, tmp_path, write_bbq(tmp_path, rows))["bias-bbq"]
+    assert result.details["told_unknown"] == 4
+    for context in ("ambiguous", "disambiguated"):
+        assert result.figures[f"bias_{context}"].value == 0.0
+        assert result.figures[f"forced_bias_{context}"].value == 1.0
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from forja.errors import ForjaError
 from forja.evaluation.likelihood import continuation_nats, text_nats
 from forja.evaluation.task import TaskResult
 from forja.evaluation.tasks.harness import evaluate, evaluate_harness
+from forja.models.hub import export_model
 from forja.models.transformer import Transformer
 from forja.tokens.bpe import Tokenizer
 from made import sentences
@@ -114,6 +115,29 @@ def test_the_harness_chooses_by_the_same_likelihoods(tokenizer: Tokenizer, tmp_p
         nats = [scored.nats for scored in continuation_nats(model, tokenizer, options)]
         right += nats.index(min(nats)) == label
     assert result.figures["own_sentiment.acc"].value == pytest.approx(right / 5)
+
+
+def test_likelihoods_are_those_of_the_harness_own_model(tmp_path: Path) -> None:
+    """The same weights as a folder of transformers, which the harness loads and scores by its own code."""
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+
+    tokenizer, model = small_tokenizer(tmp_path), small_model(seed=13)
+    export_model(model, tmp_path / "tokenizer", tmp_path / "exported")
+
+    def asked(kind: str, begin: bool, *arguments: tuple[str, ...]) -> Any:
+        other = HFLM(pretrained=str(tmp_path / "exported"), device="cpu", batch_size=2, add_bos_token=begin)
+        instances = [Instance(kind, {}, own, number) for number, own in enumerate(arguments)]  # type: ignore[arg-type]
+        return getattr(other, kind)(instances, disable_tqdm=True)
+
+    requests = [("The server blocks the", " router at night."), ("A quick analyst", " B"), ("The proxy", " scans")]
+    expected = asked("loglikelihood", True, *requests)
+    found = continuation_nats(model, tokenizer, requests)
+    assert [(-one.nats, one.greedy) for one in found] == [(pytest.approx(n, rel=1e-4), g) for n, g in expected]
+    texts = ["The server blocks the router.", "keys"]
+    # Here the harness begins a text itself: asked to begin one too, the model would see two beginnings.
+    rolling = asked("loglikelihood_rolling", False, *((text,) for text in texts))
+    assert [-one.nats for one in text_nats(model, tokenizer, texts)] == pytest.approx(rolling, rel=1e-4)
 
 
 def test_no_more_items_than_the_limit_are_scored(learned: Transformer, tokenizer: Tokenizer, tmp_path: Path) -> None:

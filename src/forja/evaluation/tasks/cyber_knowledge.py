@@ -23,6 +23,7 @@ from forja.corpus.rows import Row, read_rows
 from forja.errors import ForjaError
 from forja.evaluation.answers import answer
 from forja.evaluation.bootstrap import Metric, intervals
+from forja.evaluation.groups import Places, by_group, mean
 from forja.evaluation.likelihood import Scored, continuation_nats
 from forja.evaluation.task import Subject, TaskResult
 from forja.models.transformer import Transformer
@@ -176,18 +177,23 @@ def _multiple_choice(
                    for question, own in zip(questions, by_letter, strict=True)]  # fmt: skip
     rights = [question.right for question in questions]
     hits = {
-        "accuracy": np.array([one == right for one, right in zip(told, rights, strict=True)], dtype=np.float64),
-        "accuracy_letter": np.array([one == right for one, right in zip(told_letter, rights, strict=True)], np.float64),
+        "accuracy": np.array([one == right for one, right in zip(told, rights, strict=True)]),
+        "accuracy_letter": np.array([one == right for one, right in zip(told_letter, rights, strict=True)]),
     }
-    sources = np.array([question.source for question in questions])
-    chances = np.array([question.chance for question in questions])
-    groups = {}
-    for source in dict.fromkeys(sources.tolist()):
-        own_places = np.flatnonzero(sources == source)
-        own_hits = {name: values[own_places] for name, values in hits.items()}
-        groups[source] = {"items": len(own_places), "chance": float(chances[own_places].mean()), **_means(own_hits)}
+
+    def metrics_of(own: Places) -> dict[str, Metric]:
+        return {name: mean(values[own]) for name, values in hits.items()}
+
+    sources = [question.source for question in questions]
+    chances = {
+        source: float(np.mean([question.chance for question in questions if question.source == source]))
+        for source in sources
+    }
+    groups = {
+        source: {**figures, "chance": chances[source]} for source, figures in by_group(sources, metrics_of).items()
+    }
     details = {
-        "chance": float(chances.mean()),
+        "chance": float(np.mean([question.chance for question in questions])),
         "groups": {"set": groups},
         "several_right": sum(len(right) > 1 for right in rights),
         "shortened": sum(any(one.unseen for one in own) for own in by_letter),
@@ -205,14 +211,8 @@ def _multiple_choice(
         }
         for question, text, letter, own in zip(questions, told, told_letter, by_text, strict=True)
     ]
-    return TaskResult("cyber-knowledge", "multiple-choice", len(questions), _means(hits), details, predictions)
-
-
-def _means(values: dict[str, npt.NDArray[np.float64]]) -> dict[str, Any]:
-    def mean_of(own: npt.NDArray[np.float64]) -> Metric:
-        return lambda places: float(own[places].mean())
-
-    return intervals(len(next(iter(values.values()))), {name: mean_of(own) for name, own in values.items()})
+    figures = intervals(len(questions), metrics_of(np.arange(len(questions))))
+    return TaskResult("cyber-knowledge", "multiple-choice", len(questions), figures, details, predictions)
 
 
 def _option_requests(question: Question) -> list[tuple[str, str]]:

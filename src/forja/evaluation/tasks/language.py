@@ -18,8 +18,9 @@ import numpy.typing as npt
 from forja.corpus.rows import KINDS, read_rows
 from forja.errors import ForjaError
 from forja.evaluation.bootstrap import Metric, intervals
+from forja.evaluation.groups import Places, by_group
 from forja.evaluation.likelihood import text_nats
-from forja.evaluation.task import Figure, Subject, TaskResult
+from forja.evaluation.task import Subject, TaskResult
 
 GROUPS = ("source", "domain", "lang")
 PARAGRAPHS = re.compile(r"\n[ \t\r]*\n\s*")
@@ -54,20 +55,11 @@ def evaluate(subject: Subject, data: Sequence[Path]) -> TaskResult:
     nats = np.array([one.nats for one in scored])
     tokens, sizes = (np.array([getattr(one, name) for one in scored]) for name in ("tokens", "bytes"))
 
-    def figures(own: npt.NDArray[np.int64]) -> dict[str, Figure]:
-        return intervals(len(own), _metrics(nats[own], tokens[own], sizes[own]))
+    def metrics_of(own: Places) -> Mapping[str, Metric]:
+        return _metrics(nats[own], tokens[own], sizes[own])
 
-    groups = {}
-    for name in GROUPS:
-        values = np.array([document.groups.get(name, "") for document in documents])
-        kinds = [kind for kind in sorted(set(values.tolist())) if kind]
-        if kinds:
-            places = {kind: np.flatnonzero(values == kind) for kind in kinds}
-            groups[name] = {
-                kind: {"items": len(own), "tokens": int(tokens[own].sum()), "bytes": int(sizes[own].sum()),
-                       **figures(own)}
-                for kind, own in places.items()
-            }  # fmt: skip
+    keys = {name: [document.groups.get(name, "") for document in documents] for name in GROUPS}
+    groups = {name: by_group(own, metrics_of) for name, own in keys.items() if any(own)}
     details = {
         "groups": groups,
         "tokens": int(tokens.sum()),
@@ -78,8 +70,8 @@ def evaluate(subject: Subject, data: Sequence[Path]) -> TaskResult:
         {**document.groups, "row": document.row, "nats": one.nats, "tokens": one.tokens, "bytes": one.bytes}
         for document, one in zip(documents, scored, strict=True)
     ]
-    everything = np.arange(len(documents))
-    return TaskResult("language", "language", len(documents), figures(everything), details, predictions)
+    figures = intervals(len(documents), _metrics(nats, tokens, sizes))
+    return TaskResult("language", "language", len(documents), figures, details, predictions)
 
 
 def _metrics(
