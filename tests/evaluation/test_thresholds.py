@@ -87,6 +87,13 @@ def test_a_collection_of_positives_alone_is_told_positive() -> None:
     assert true.all()
 
 
+def test_a_collection_without_positives_is_hardly_told_positive() -> None:
+    known, labels = collection(1000, 0.5)
+    new, _ = collection(1000, 0.0, seed=3)
+    threshold, _ = adapted_threshold(new, validation=(known, labels))
+    assert (new >= threshold).mean() < (new >= best_f1_threshold(labels, known)).mean() / 2
+
+
 def test_the_valley_lies_between_two_heaps() -> None:
     source = np.random.default_rng(0)
     found = two_heaps(np.r_[source.normal(-6, 1, 400), source.normal(1, 1, 100)])

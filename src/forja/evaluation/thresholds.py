@@ -20,12 +20,13 @@ LEAST = 1e-7
 """Probabilities are held this far from 0 and 1, that they have a logit."""
 RAREST = 0.01
 """Share that the rarer class of a collection is taken to have, at least."""
-WIDTH = 0.6
-"""Standard deviation, in logits, of the kernel under which validation scores become densities."""
+WIDTH = 0.2
+"""Of the kernel under which validation scores become densities, in standard deviations of all of them."""
 MOVED = 0.05
 """Nats a score by which two heaps must explain a collection better than validation's classes."""
-STANDS_APART = 2.0
-"""Standard deviations between two heaps from which there is a valley (Ashman, Bird and Zepf 1994)."""
+STANDS_APART = 2.5
+"""Standard deviations between two heaps from which there is a valley: more than the 2 of Ashman, Bird and Zepf (1994),
+as a collection almost without positives falls into two heaps of negatives."""
 GRID = np.linspace(-17, 17, 681)
 ROUNDS = 300
 
@@ -123,7 +124,8 @@ def logits(probability: Floats) -> Floats:
 def mixture_of_classes(new: Floats, known: Floats, labels: Ints) -> Fitted:
     """Each class's scores lie as validation's do, smoothed; the share of positives is the likeliest, by EM, and the
     threshold that of the fewest expected errors. new, known: logits."""
-    negatives, positives = (_density(known[labels == label]) for label in (0, 1))
+    width = max(WIDTH * float(known.std()), GRID[1] - GRID[0])
+    negatives, positives = (_density(known[labels == label], width) for label in (0, 1))
     cells = np.clip(np.searchsorted(GRID, new) - 1, 0, len(GRID) - 2)
     share = shifted_prior(positives[cells] / (positives[cells] + negatives[cells]), 0.5)
     errors = share * np.cumsum(positives) + (1 - share) * (1 - np.cumsum(negatives))
@@ -131,11 +133,11 @@ def mixture_of_classes(new: Floats, known: Floats, labels: Ints) -> Fitted:
     return Fitted(float(GRID[1:][errors.argmin()]), float(np.log(mixed / (GRID[1] - GRID[0])).mean()))
 
 
-def _density(scores: Floats) -> Floats:
+def _density(scores: Floats, width: float) -> Floats:
     """Share of scores in each cell of GRID under a normal kernel, and a little everywhere."""
     counts = np.histogram(np.clip(scores, GRID[0], GRID[-1]), bins=GRID)[0]
     middles = (GRID[1:] + GRID[:-1]) / 2
-    smooth = np.exp(-0.5 * ((middles[:, None] - middles[None, :]) / WIDTH) ** 2) @ counts
+    smooth = np.exp(-0.5 * ((middles[:, None] - middles[None, :]) / width) ** 2) @ counts
     raised = smooth / smooth.sum() + 1e-5
     density: Floats = raised / raised.sum()
     return density
