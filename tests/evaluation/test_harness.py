@@ -18,6 +18,7 @@ from forja.evaluation.task import TaskResult
 from forja.evaluation.tasks.harness import evaluate, evaluate_harness
 from forja.models.hub import export_model
 from forja.models.transformer import Transformer
+from forja.progress import set_quiet
 from forja.tokens.bpe import Tokenizer
 from made import sentences
 
@@ -224,6 +225,15 @@ def test_what_was_set_for_a_run_is_as_before_after_it(
     write_task(tmp_path, reviews(tmp_path))
     examine(learned, tokenizer, tmp_path)
     assert state() == before
+
+
+def test_the_libraries_say_nothing_of_their_own(
+    learned: Transformer, tokenizer: Tokenizer, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_task(tmp_path, reviews(tmp_path), extra="  - { metric: f1 }\n")
+    set_quiet(True)
+    examine(learned, tokenizer, tmp_path)
+    assert capfd.readouterr() == ("", "")
 
 
 # --- what runs nothing -------------------------------------------------------------------------------

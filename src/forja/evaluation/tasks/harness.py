@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -174,6 +175,7 @@ def _guarded(*, hub: bool) -> Iterator[None]:
     """Templates in a sandbox, no address reached unless `hub`, and none of the libraries' own chatter."""
     import datasets
     import huggingface_hub.constants
+    import lm_eval.api.task
     import lm_eval.utils
     from jinja2.sandbox import SandboxedEnvironment
 
@@ -181,7 +183,11 @@ def _guarded(*, hub: bool) -> Iterator[None]:
     sandbox = SandboxedEnvironment(undefined=plain.undefined, keep_trailing_newline=plain.keep_trailing_newline)
     sandbox.filters = plain.filters
     offline = [] if hub else [(huggingface_hub.constants, "HF_HUB_OFFLINE"), (datasets.config, "HF_HUB_OFFLINE")]
-    changes = [(lm_eval.utils, "env", sandbox), *((place, name, True) for place, name in offline)]
+    changes = [
+        (lm_eval.utils, "env", sandbox),
+        (lm_eval.api.task, "tqdm", partial(lm_eval.api.task.tqdm, disable=True)),
+        *((place, name, True) for place, name in offline),
+    ]
     chatty = [logging.getLogger(name) for name in ("lm_eval", "datasets")]
     before = [(place, name, getattr(place, name)) for place, name, _ in changes]
     levels, barred = [logger.level for logger in chatty], datasets.is_progress_bar_enabled()
