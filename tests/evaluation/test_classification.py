@@ -19,6 +19,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import Pipeline, make_pipeline
 
+from forja.corpus.examples.build import SCHEMA
 from forja.corpus.rows import read_rows
 from forja.errors import ForjaError
 from forja.evaluation.task import Subject, as_json, write_result
@@ -69,10 +70,14 @@ def write_csv(path: Path, rows: Sequence[Row]) -> Path:
 
 
 def write_examples(run: Path, **splits: list[Row]) -> Path:
+    """As the examples' stage leaves them."""
     folder = run / "examples"
     folder.mkdir(parents=True, exist_ok=True)
     for name, rows in splits.items():
-        pq.write_table(pa.Table.from_pylist(rows), folder / f"{name}.parquet")
+        kept = [
+            {**row, "groups": json.dumps({"language": row["language"]}) if "language" in row else None} for row in rows
+        ]
+        pq.write_table(pa.Table.from_pylist(kept, schema=SCHEMA), folder / f"{name}.parquet")
     return folder
 
 
@@ -164,7 +169,7 @@ def test_what_was_trained_on_and_what_is_there_twice_is_removed_and_told(subject
     assert result.details["removed"] == {
         "its text is in the training or validation examples": 20,
         "its text is in the data twice": 5,
-        "it has no text": 1,
+        "it is empty": 1,
     }
 
     with pytest.raises(ForjaError, match="no row is left"):
@@ -192,18 +197,18 @@ def test_columns_have_other_names_and_labels_other_spellings(
     assert sum(row["label"] == "1" for row in result.predictions) == sum(
         row["label"] == "1" for row in mails(40, seed=6)
     )
-    # Rows without an id have one all the same: their text's.
+    # Ids are told by what the rows say, so that another run's predictions of them are found.
     assert len({row["id"] for row in result.predictions}) == 40
 
 
 def test_bad_files_are_refused_with_their_place(subject: Subject, tmp_path: Path) -> None:
     rows = mails(20, seed=6)
     strange = [{"words": row["text"], "label": row["label"]} for row in rows]
-    with pytest.raises(ForjaError, match=r"no column text .*'words', 'label'"):
+    with pytest.raises(ForjaError, match=r"no column holds the text: the columns are words, label"):
         evaluate(subject, [write_csv(tmp_path / "strange.csv", strange)])
 
     unlabelled = [{**row, "label": "" if number == 4 else row["label"]} for number, row in enumerate(rows)]
-    with pytest.raises(ForjaError, match="no label") as told:
+    with pytest.raises(ForjaError, match="label is missing") as told:
         evaluate(subject, [write_csv(tmp_path / "unlabelled.csv", unlabelled)])
     assert "unlabelled.csv, row 5" in str(told.value)
 

@@ -9,8 +9,9 @@ import pytest
 from fairlearn import metrics
 
 from forja.errors import ForjaError
-from forja.evaluation.fairness import before_and_after, differences, fairness, reweighing
+from forja.evaluation.fairness import before_and_after, differences, fairness
 from forja.evaluation.tfidf import fit_baseline
+from forja.training.task_data import reweighing
 
 
 def unequal(items: int = 600, seed: int = 0) -> tuple[list[str], np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from forja.evaluation import tfidf
 from forja.evaluation.bootstrap import intervals
-from forja.evaluation.labelled import Labelled, read_labelled
+from forja.evaluation.labelled import Labelled, split_labelled
 from forja.evaluation.thresholds import best_f1_threshold
 from forja.evaluation.told import Rule, Told
 
@@ -30,12 +30,9 @@ class Ground:
 
     @classmethod
     def of(cls, examples: Path, names: Sequence[str]) -> Ground | None:
-        """The examples of a folder with train.parquet and, perhaps, valid.parquet; None where it has none."""
-        if not (examples / "train.parquet").is_file():
-            return None
-        training = read_labelled([examples / "train.parquet"], names)
-        held = examples / "valid.parquet"
-        return cls(names, training, read_labelled([held], names, empty=True) if held.is_file() else [])
+        """A run's training examples, and its validation ones where there are any; None without training examples."""
+        training = split_labelled(examples, "train", names)
+        return cls(names, training, split_labelled(examples, "valid", names)) if training else None
 
     def told(
         self, texts: Sequence[str], labels: Ints, rule: Rule, seed: int, *, weights: Floats | None = None

@@ -122,18 +122,6 @@ def by_thresholds(
     }
 
 
-def reweighing(groups: Sequence[str], labels: Ints) -> Floats:
-    """Weights of training rows under which group and label are independent: P(g) P(y) / P(g, y) (Kamiran and Calders
-    2012, section 4.1.3). groups: (items,); labels: (items,) of any number of classes. They sum to the items."""
-    group = np.unique(np.array(groups, dtype=object), return_inverse=True)[1]
-    label = np.unique(labels, return_inverse=True)[1]
-    together = np.zeros((int(group.max(initial=-1)) + 1, int(label.max(initial=-1)) + 1))
-    np.add.at(together, (group, label), 1)
-    expected = np.outer(together.sum(axis=1), together.sum(axis=0)) / max(len(labels), 1)
-    weights: Floats = expected[group, label] / together[group, label]
-    return weights
-
-
 class _Scored:
     """A fitted classifier as scikit-learn knows them, whose only feature is the probability that it said."""
 

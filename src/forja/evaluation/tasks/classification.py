@@ -17,13 +17,22 @@ from forja.corpus.privacy import mask
 from forja.errors import ForjaError
 from forja.evaluation.against_baseline import Ground, beside
 from forja.evaluation.classifier import CALIBRATION, positive_label
-from forja.evaluation.fairness import before_and_after, fairness, large_groups, reweighing
-from forja.evaluation.labelled import GROUP_COLUMNS, Kept, Labelled, match_label, read_labelled, without_seen
+from forja.evaluation.fairness import before_and_after, fairness, large_groups
+from forja.evaluation.labelled import (
+    GROUP_COLUMNS,
+    Kept,
+    Labelled,
+    match_label,
+    read_labelled,
+    split_labelled,
+    without_seen,
+)
 from forja.evaluation.scores import confusion
 from forja.evaluation.task import Subject, TaskResult
 from forja.evaluation.told import Rule, Told
 from forja.recipe import Privacy
 from forja.run import read_json
+from forja.training.task_data import reweighing
 
 SEEN = ("train", "valid")
 """Splits whose texts the classifier has seen."""
@@ -41,19 +50,20 @@ Floats = npt.NDArray[np.float64]
 def evaluate(subject: Subject, data: Sequence[Path]) -> TaskResult:
     """Of labelled files, which are taken to be of another origin than the training examples. Raises ForjaError for
     files that hold no labelled texts, or none that the classifier has not seen."""
-    examples = subject.folder / "examples"
-    rows = read_labelled(data, subject.classifier().labels)
-    return evaluate_examples(subject, without_seen(rows, _seen(examples)), examples, adapt=True)
+    examples, names = subject.folder / "examples", subject.classifier().labels
+    kept = without_seen(read_labelled(data, names), _seen(examples, names))
+    return evaluate_examples(subject, kept, examples, adapt=True)
 
 
 def evaluate_split(subject: Subject, examples: Path, split: str = "test") -> TaskResult:
     """Of one split of the run's own examples, at the threshold of its validation data. Raises ForjaError."""
-    rows = read_labelled([examples / f"{split}.parquet"], subject.classifier().labels)
-    return evaluate_examples(subject, without_seen(rows, _seen(examples, but=split)), examples, adapt=False)
+    names = subject.classifier().labels
+    kept = without_seen(Kept(split_labelled(examples, split, names), {}), _seen(examples, names, but=split))
+    return evaluate_examples(subject, kept, examples, adapt=False)
 
 
-def _seen(examples: Path, *, but: str | None = None) -> list[Path]:
-    return [examples / f"{split}.parquet" for split in SEEN if split != but]
+def _seen(examples: Path, names: Sequence[str], *, but: str | None = None) -> list[Labelled]:
+    return [row for split in SEEN if split != but for row in split_labelled(examples, split, names)]
 
 
 def evaluate_examples(subject: Subject, kept: Kept, examples: Path, *, adapt: bool) -> TaskResult:
@@ -65,7 +75,10 @@ def evaluate_examples(subject: Subject, kept: Kept, examples: Path, *, adapt: bo
     rows, seed, classifier = kept.rows, subject.seed, subject.classifier()
     if not rows:
         reasons = "; ".join(f"{count:,}: {reason}" for reason, count in kept.removed.items())
-        raise ForjaError(f"no row is left to measure on ({reasons}).", fix="Give texts that were not trained on.")
+        raise ForjaError(
+            f"no row is left to measure on ({reasons or 'there were none'}).",
+            fix="Give texts that were not trained on.",
+        )
     names, texts = classifier.labels, [row.text for row in rows]
     labels = np.array([row.label for row in rows], np.int64)
     scores = np.asarray(classifier.scores(texts), np.float64)
