@@ -12,15 +12,17 @@ import pytest
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
-from evaluation.glue_rows import Words, fit_words, sayings, subject, write_glue, write_tsv
+from evaluation.glue_rows import Words, fit_words, sayings, subject, write_glue, write_superglue, write_tsv
 from forja.corpus.rows import read_rows
 from forja.errors import ForjaError
 from forja.evaluation import official_metrics as official
+from forja.evaluation.compare import compare
 from forja.evaluation.glue import TASKS, Item
 from forja.evaluation.glue_files import find_places, scored_items, training_items
 from forja.evaluation.official_metrics import Verdict
-from forja.evaluation.task import TaskResult
+from forja.evaluation.task import TaskResult, write_result
 from forja.evaluation.tasks.glue import evaluate
+from forja.evaluation.tasks.superglue import evaluate as evaluate_superglue
 
 BY_NAME = {task.name: task for task in TASKS}
 
@@ -112,6 +114,8 @@ def test_a_dev_set_alone_is_told_half_by_half_each_by_a_classifier_of_the_other(
     assert not seen[0] & seen[1]
     assert seen[0] | seen[1] == {text for text, _ in said}
     assert [row["label"] for row in result.predictions] == [str(label) for _, label in twice]
+    assert results_of(tmp_path, watching, cap=20)["glue-SST-2"].details["taught"]["rows"] == 20
+    assert [len(texts) for texts in seen[2:]] == [10, 10]
 
 
 def test_a_cap_takes_training_rows_by_chance_and_says_how_many(tmp_path: Path) -> None:
@@ -141,6 +145,25 @@ def test_broken_rows_of_qqp_are_left_out_and_counted(tmp_path: Path) -> None:
         list(read_rows(tmp_path / "short.csv", ragged=True))
     with pytest.raises(ForjaError, match="4 columns, and the header 6"):
         list(read_rows(tmp_path / "QQP" / "dev.tsv"))
+
+
+def test_two_runs_are_compared_item_by_item(tmp_path: Path) -> None:
+    write_glue(tmp_path / "glue")
+    write_superglue(tmp_path / "superglue")
+
+    def contrary(*texts_and_labels: Any, regression: bool) -> Any:
+        fitted = fit_words(*texts_and_labels, regression=regression)
+        return fitted if regression else Words(fitted.labels[::-1], fitted.model)
+
+    for name, fit in (("one", fit_words), ("two", contrary)):
+        for evaluate_all, data in ((evaluate, "glue"), (evaluate_superglue, "superglue")):
+            for result in evaluate_all(subject(tmp_path), [tmp_path / data], fit=fit):
+                write_result(result, tmp_path / name / "evaluation")
+    compared = {(row.task, row.figure): row for row in compare(tmp_path / "one", tmp_path / "two")}
+    for task, figure in (("glue-SST-2", "accuracy"), ("glue-MRPC", "f1"), ("superglue-COPA", "accuracy")):
+        row = compared[task, figure]
+        assert (row.items, row.real) == (20, True)
+        assert (row.first.value, row.second.value) == (1.0, 0.0)
 
 
 def test_folders_are_found_by_the_hubs_names_as_by_the_official_ones(tmp_path: Path) -> None:

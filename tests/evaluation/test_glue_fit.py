@@ -58,7 +58,7 @@ def test_the_runs_model_is_fine_tuned_for_each_task_and_nothing_is_left_behind(r
     assert results["glue-SST-2"].details["baseline"]["beaten"] is True
     assert results["glue-STS-B"].figures["pearson"].low > 0.8
     # Values come back on the scale of the labels, 1 and 4.
-    told = [row["told"] for row in results["glue-STS-B"].predictions]
+    told = [row["value"] for row in results["glue-STS-B"].predictions]
     assert 0 < min(told) < 2 < 3 < max(told) < 5
     assert sorted(run.rglob("*")) == before
 

@@ -48,6 +48,7 @@ def test_all_of_superglue_is_read_fitted_and_scored(tmp_path: Path) -> None:
     assert results["superglue-AX-g"].details["baseline"]["figures"]["gender_parity"].value == 1.0
     chosen = results["superglue-ReCoRD"].predictions[0]
     assert chosen["label"] == ["Lisbon"]
+    assert chosen["correct"] is (chosen["told"] == "Lisbon")
     assert chosen["told"] in {"Lisbon", "Madrid", "Paris"}
 
 

@@ -13,12 +13,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from forja.errors import ForjaError
+from forja.evaluation import official_metrics as official
 from forja.evaluation.bootstrap import Metric, intervals
 from forja.evaluation.glue import Item, Task
 from forja.evaluation.glue_files import Lesson, find_places, scored_items, training_items
 from forja.evaluation.official_metrics import Floats, Ints, Values, Verdict
 from forja.evaluation.scores import confusion
 from forja.evaluation.task import Classifier, Figure, TaskResult
+from forja.run import digest
 
 CAP = 20_000
 """Training items, at most: SST-2 has 67,000 and MNLI 393,000, more than a laptop fits in an evening."""
@@ -71,7 +73,7 @@ def score_tasks(
     left_out: dict[str, str] = {}
     for teacher in (task for task in tasks if task.taught_by is None):
         pupils = [task for task in tasks if teacher.name in (task.name, task.taught_by) and task.name in places]
-        classroom = _Classroom(teacher, lessons.get(teacher.name), fit, seed)
+        classroom = _Classroom(teacher, lessons.get(teacher.name), fit, seed, cap)
         for task in pupils:
             lesson = scored[task.name]
             reason = _unscored(task, lesson) or classroom.unable(task, lesson)
@@ -95,11 +97,12 @@ def _unscored(task: Task, lesson: Lesson | None) -> str:
 class _Classroom:
     """A task's training rows and the one classifier that is fitted on them, for itself and the tasks it teaches."""
 
-    def __init__(self, teacher: Task, lesson: Lesson | None, fit: Fit, seed: int) -> None:
+    def __init__(self, teacher: Task, lesson: Lesson | None, fit: Fit, seed: int, cap: int) -> None:
         self.teacher = teacher
         self.lesson = lesson
         self.fit = fit
         self.seed = seed
+        self.cap = cap
         self.fitted: Callable[[Sequence[Item]], Told] | None = None
 
     def unable(self, task: Task, lesson: Lesson | None) -> str:
@@ -109,7 +112,7 @@ class _Classroom:
         if (task.folder or task.name) != (self.teacher.folder or self.teacher.name):
             return f"it is scored with {self.teacher.name}'s classifier, and {self.teacher.name} has no training rows"
         halves = _halves(lesson.items, self.seed) if lesson else ([], [])
-        return next(filter(None, (self._poor(half) for half in halves)), "")
+        return next(filter(None, (self._poor(half[: self.cap]) for half in halves)), "")
 
     def _poor(self, items: Sequence[Item]) -> str:
         train, valid = _split(items, self.seed)
@@ -127,14 +130,15 @@ class _Classroom:
             taught = {"by": f"{self.teacher.name}'s training rows", "rows": self.lesson.used, "of": self.lesson.rows}
             return self.fitted(items), taught
         halves = _halves(items, self.seed)
-        parts = [self._teach(other)(half) for half, other in (halves, halves[::-1])]
+        parts = [self._teach(other[: self.cap])(half) for half, other in (halves, halves[::-1])]
         where = {id(item): place for place, item in enumerate([*halves[0], *halves[1]])}
         order = [where[id(item)] for item in items]
         told = Told(
             np.concatenate([part.scores for part in parts])[order],
             np.concatenate([part.baseline for part in parts])[order],
         )
-        return told, {"by": f"the other half of {task.scored}, as there are no training rows", "rows": len(items) // 2}
+        rows = min(len(items) // 2, self.cap)
+        return told, {"by": f"the other half of {task.scored}, as there are no training rows", "rows": rows}
 
     def _teach(self, items: Sequence[Item]) -> Callable[[Sequence[Item]], Told]:
         """From items to what a classifier fitted on others tells them, and what the baseline does."""
@@ -263,6 +267,7 @@ def _result(suite: str, task: Task, lesson: Lesson, told: Told, taught: dict[str
     }
     if task.decision == "class":
         details["labels"] = list(task.labels)
+        details["positive"] = task.labels[1] if official.f1 in task.metrics.values() else None
         details["confusion"] = confusion(ours.truth.astype(np.int64), ours.told.astype(np.int64), ours.classes).tolist()
     if task.decision == "choice":
         details["chance"] = float(np.mean(ours.summed(ours.truth == 1) / ours.summed(np.ones(len(ours.truth)))))
@@ -288,8 +293,8 @@ def _compared(
 ) -> tuple[dict[str, Figure], dict[str, Figure], dict[str, Figure]]:
     """Ours, the baseline's, and by how much ours is above it, each with its interval over the same resamples."""
     all_metrics: dict[tuple[str, str], Metric] = {}
-    for name, official in task.metrics.items():
-        mine, other = official(ours), official(theirs)
+    for name, metric in task.metrics.items():
+        mine, other = metric(ours), metric(theirs)
         all_metrics |= {("ours", name): mine, ("baseline", name): other, ("difference", name): _less(mine, other)}
     found = intervals(ours.units, {" ".join(key): metric for key, metric in all_metrics.items()}, seed=seed)
     ours_found, theirs_found, differences = (
@@ -303,19 +308,29 @@ def _less(mine: Metric, other: Metric) -> Metric:
 
 
 def _predictions(task: Task, items: Sequence[Item], scores: Floats, ours: Verdict) -> list[Mapping[str, Any]]:
-    """A mapping an item; of a choice one a unit."""
+    """A mapping an item, by an id that the same rows have for every model; of a choice one a unit."""
+    ids = [f"{place}-{digest(item.text)[:12]}" for place, item in enumerate(items)]
     if task.decision == "value":
-        return [{"label": item.label, "told": float(score)} for item, score in zip(items, scores[:, 0], strict=True)]
+        told = zip(ids, items, scores[:, 0], strict=True)
+        return [{"id": name, "label": item.label, "value": float(score)} for name, item, score in told]
     if task.decision == "class":
+        rows = zip(ids, items, ours.told, scores.tolist(), strict=True)
         return [
-            {"label": item.label, "told": task.labels[int(told)], "scores": dict(zip(task.labels, row, strict=True))}
-            for item, told, row in zip(items, ours.told, scores.tolist(), strict=True)
+            {
+                "id": name,
+                "label": item.label,
+                "told": task.labels[int(told)],
+                "scores": dict(zip(task.labels, row, strict=True)),
+            }
+            for name, item, told, row in rows
         ]
     units: dict[int, dict[str, Any]] = {}
-    for item, unit, told in zip(items, ours.unit.tolist(), ours.told.tolist(), strict=True):
-        row = units.setdefault(unit, {"label": [], "told": None})
-        row["label"] += [item.answer] if item.label == task.labels[1] else []
-        row["told"] = item.answer if told else row["told"]
+    for name, item, unit, told in zip(ids, items, ours.unit.tolist(), ours.told.tolist(), strict=True):
+        row = units.setdefault(unit, {"id": name, "label": [], "told": None, "correct": False})
+        right = item.label == task.labels[1]
+        row["label"] += [item.answer] if right else []
+        if told:
+            row |= {"told": item.answer, "correct": right}
     return list(units.values())
 
 
