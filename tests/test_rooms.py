@@ -14,7 +14,21 @@ PACKAGE = Path(forja.__file__).parent
 ROOMS = ("corpus", "tokens", "models", "training", "evaluation", "serving")
 BELOW = ("recipe",)
 """Packages that are no rooms."""
-ABOVE = ("cli", "__main__", "pipeline", "stage", "pretraining", "finetuning", "lineage", "erasure", "retraining", "data_commands", "plan_command")
+ABOVE = (
+    "cli",
+    "__main__",
+    "pipeline",
+    "stage",
+    "pretraining",
+    "finetuning",
+    "lineage",
+    "erasure",
+    "retraining",
+    "data_commands",
+    "evaluation_commands",
+    "plan_command",
+    "tuning_commands",
+)
 
 
 def imported(file: Path) -> Iterator[str]:

@@ -87,19 +87,26 @@ def train(job: Job) -> Any:
 
 
 def _export(job: Job) -> Any:
-    from forja.evaluation.classifier import calibrate
+    from forja.corpus.examples.build import load_examples
+    from forja.evaluation.classifier import RunClassifier, balance, calibrate
     from forja.models.tuned import export_tuned, finished
+    from forja.tokens.texts import TextEncoder
     from forja.training.checkpoints import load_checkpoint
     from forja.training.finetune import shape_of
     from forja.training.pretrain import best_checkpoint
+    from forja.training.task_data import reading_room, reads_plainly
 
     recipe, examples = job.recipe, job.run.folder / "examples"
-    base, head = base_of(recipe), _head(recipe, examples)
+    section, base, head = recipe.finetune, base_of(recipe), _head(recipe, examples)
     checkpoint = load_checkpoint(best_checkpoint(job.run.folder))
-    model = finished(base, shape_of(recipe.finetune, head, recipe.seed), checkpoint.model)
-    figures = export_tuned(model, base, head, job.workspace)
-    if head is not None:
-        calibrate(job.workspace, examples, max_tokens=recipe.finetune.max_tokens)
+    model = finished(base, shape_of(section, head, recipe.seed), checkpoint.model)
+    if head is None:
+        return export_tuned(model, base, None, job.workspace)
+    plain = reads_plainly(section, base, load_examples(examples, "train"))
+    encoder = TextEncoder(base.folder, max_tokens=reading_room(section, base), plain=plain)
+    balance(RunClassifier(model, encoder, head.labels), load_examples(examples, "valid"))
+    figures = export_tuned(model, base, head, job.workspace, plain=plain)
+    calibrate(job.workspace, examples, max_tokens=encoder.max_tokens)
     return figures
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,19 +10,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from forja.corpus.examples.build import load_examples
+from forja.corpus.examples.layouts import Example
 from forja.errors import ForjaError
-from forja.evaluation.thresholds import best_f1_threshold, fit_temperature
+from forja.evaluation.thresholds import expected_f1_threshold, fit_temperature
+from forja.models.classifier import TransformerClassifier
 from forja.models.tuned import load_classifier_folder
 from forja.progress import progress
 from forja.run import read_json, write_json_atomic
 from forja.tokens.texts import TextEncoder
-from forja.training.examples import padded
+from forja.training.examples import STRIDE, padded
 
 CALIBRATION = "classification.json"
 TOKENS_A_BATCH = 2048
+FAITH = 0.5
+"""How strongly a branch's weight is held at 1, in nats for a weight of e, against what all validation examples say."""
 POSITIVE_NAMES = ("1", "true", "yes", "positive", "phishing", "spam", "malicious", "attack", "anomaly", "abnormal")
 """Labels that name what a two-class detector looks for."""
 
@@ -56,18 +60,33 @@ class RunClassifier:
             told.append({"text": text, "label": self.labels[best], "score": float(row[best]), "scores": scores})
         return told
 
-    @torch.inference_mode()
     def logits(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
-        """(texts, classes); texts of like length are read together."""
+        """(texts, classes)."""
+        return self._told(texts, lambda tokens, mask: [self.model(tokens, mask=mask)])[0]
+
+    def branches(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
+        """Logits of the model's branches, which add up to its own, (branches, texts, classes)."""
+        model = self.model
+        assert isinstance(model, TransformerClassifier)
+        return self._told(texts, lambda tokens, mask: model.branches(tokens, mask=mask))
+
+    @torch.inference_mode()
+    def _told(self, texts: Sequence[str], tell: Callable[[Tensor, Tensor], list[Tensor]]) -> npt.NDArray[np.float64]:
+        """(what is told, texts, classes); texts of like length are read together."""
         encoded = [np.asarray(ids, np.int64) for ids in self.encoder.encode(texts)]
         order = sorted(range(len(encoded)), key=lambda at: len(encoded[at]))
         device = next(self.model.parameters()).device
-        found = np.zeros((len(encoded), len(self.labels)))
+        parts: list[npt.NDArray[np.float64]] = []
         with progress("scoring", total=len(encoded), unit="texts") as bar:
             for places in _groups(order, [len(ids) for ids in encoded]):
-                tokens, mask = padded([encoded[at] for at in places])
-                found[places] = self.model(tokens.to(device), mask=mask.to(device)).float().cpu().numpy()
+                tokens, mask = padded([encoded[at] for at in places], room=self.encoder.max_tokens)
+                told = tell(tokens.to(device), mask.to(device))
+                parts.append(torch.stack(told).double().cpu().numpy())
                 bar.advance(len(places))
+        found: npt.NDArray[np.float64] = np.zeros((1, 0, len(self.labels)))
+        if parts:
+            found = np.empty((len(parts[0]), len(encoded), len(self.labels)))
+            found[:, order] = np.concatenate(parts, axis=1)
         return found
 
 
@@ -83,7 +102,8 @@ def _groups(order: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
     """The places in batches of about TOKENS_A_BATCH tokens, padding counted."""
     groups: list[list[int]] = []
     for at in order:
-        if not groups or (len(groups[-1]) + 1) * lengths[at] > TOKENS_A_BATCH:
+        wide = -(-lengths[at] // STRIDE) * STRIDE
+        if not groups or (len(groups[-1]) + 1) * wide > TOKENS_A_BATCH:
             groups.append([])
         groups[-1].append(at)
     return groups
@@ -109,9 +129,9 @@ def load_calibrated(folder: Path) -> RunClassifier:
 
 def _plain(folder: Path, max_tokens: int | None) -> RunClassifier:
     model, labels = load_classifier_folder(folder)
-    context = int(getattr(model.config, "context", 512))
+    room = max_tokens or int(getattr(model.config, "context", 512))
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return RunClassifier(model.to(device), TextEncoder(folder, max_tokens=min(max_tokens or context, context)), labels)
+    return RunClassifier(model.to(device), TextEncoder(folder, max_tokens=room), labels)
 
 
 def positive_label(labels: Sequence[str]) -> str | None:
@@ -121,7 +141,29 @@ def positive_label(labels: Sequence[str]) -> str | None:
     return next((label for label in labels if label.lower() in POSITIVE_NAMES), labels[1])
 
 
-def calibrate(folder: Path, examples: Path, *, max_tokens: int | None = None) -> None:
+def balance(classifier: RunClassifier, held: Sequence[Example]) -> None:
+    """Weigh the branches of a model that has several as best explains the validation examples (stacking, Wolpert
+    1992): one that has learned its training texts by heart is sure of itself without reason. Changes the model."""
+    model = classifier.model
+    if not isinstance(model, TransformerClassifier) or model.ngrams is None or not held:
+        return
+    logits = torch.from_numpy(classifier.branches([one.text or "" for one in held]))
+    aims = torch.tensor([classifier.labels.index(str(one.label)) for one in held])
+    weights = torch.zeros(len(logits), dtype=torch.float64, requires_grad=True)  # logarithms
+    search = torch.optim.LBFGS([weights], max_iter=100, line_search_fn="strong_wolfe")
+
+    def nats() -> Tensor:
+        search.zero_grad()
+        mixed = (weights.exp()[:, None, None] * logits).sum(dim=0)
+        loss = torch.nn.functional.cross_entropy(mixed, aims) + FAITH / len(aims) * weights.square().sum()
+        loss.backward()
+        return loss
+
+    search.step(nats)
+    model.scale_branches(weights.detach().exp().tolist())
+
+
+def calibrate(folder: Path, examples: Path, *, max_tokens: int) -> None:
     """Fit temperature and, of two classes, threshold on the validation examples; write folder/classification.json.
 
     The validation scores stay in it: what a new collection's scores are compared with.
@@ -136,6 +178,6 @@ def calibrate(folder: Path, examples: Path, *, max_tokens: int | None = None) ->
     if positive is not None and len(held):
         column = classifier.labels.index(positive)
         scores, hits = probabilities(logits, temperature)[:, column], (aims == column).astype(np.int64)
-        told["positive"], told["threshold"] = positive, best_f1_threshold(hits, scores)
+        told["positive"], told["threshold"] = positive, expected_f1_threshold(scores)
         told["validation"] = {"scores": [float(f"{score:.6g}") for score in scores], "labels": hits.tolist()}
     write_json_atomic(folder / CALIBRATION, told)

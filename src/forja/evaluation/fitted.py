@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from forja.corpus.examples.layouts import Example
-from forja.evaluation.classifier import RunClassifier
+from forja.evaluation.classifier import RunClassifier, balance
 from forja.models.base import Base
 from forja.models.tuned import Head, finished
 from forja.recipe import FinetuneSection
@@ -14,7 +14,7 @@ from forja.tokens.texts import TextEncoder
 from forja.training.checkpoints import load_checkpoint
 from forja.training.finetune import finetune, shape_of
 from forja.training.pretrain import best_checkpoint
-from forja.training.task_data import labelled_data, reading_room
+from forja.training.task_data import labelled_data, reading_room, reads_plainly
 
 
 def fit_classifier(
@@ -32,4 +32,8 @@ def fit_classifier(
     finetune(section, base, data, workspace, seed=seed)
     checkpoint = load_checkpoint(best_checkpoint(workspace))
     model = finished(base, shape_of(section, head, seed), checkpoint.model)
-    return RunClassifier(model, TextEncoder(base.folder, max_tokens=reading_room(section, base)), head.labels)
+    plain = reads_plainly(section, base, train)
+    encoder = TextEncoder(base.folder, max_tokens=reading_room(section, base), plain=plain)
+    classifier = RunClassifier(model, encoder, head.labels)
+    balance(classifier, valid)
+    return classifier

@@ -10,11 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from forja.corpus.examples.build import load_examples
 from forja.corpus.examples.layouts import Example
+from forja.evaluation.classifier import RunClassifier, positive_label
 from forja.evaluation.fitted import fit_classifier
 from forja.evaluation.task import Figure, as_finite
-from forja.evaluation.tasks.classification import score_rows
+from forja.evaluation.thresholds import best_f1_threshold
+from forja.evaluation.told import Told
 from forja.models.base import Base
 from forja.models.tuned import Head
 from forja.progress import say
@@ -40,15 +45,33 @@ def learning_curve(section: FinetuneSection, base: Base, examples: Path, folder:
                 | ({"freeze_layers": 0} if scratch else {})
             )
             classifier = fit_classifier(asked, base, head, few, valid, place, seed=seed)
-            point[name] = _f1(score_rows(classifier, test, seed=seed))
+            point[name] = _f1(classifier, valid, test, seed)
             shutil.rmtree(place)
         points.append(point)
     write_json_atomic(folder / CURVE, as_finite({"metric": "f1", "points": points}))
 
 
-def _f1(figures: Any) -> Figure:
-    found: Figure = figures["f1"]
-    return found
+def _f1(classifier: RunClassifier, valid: Sequence[Example], test: Sequence[Example], seed: int) -> Figure:
+    """On the test examples; of two classes at the validation examples' best threshold."""
+    names = classifier.labels
+    positive = positive_label(names)
+    column = None if positive is None else names.index(positive)
+    threshold = None
+    if column is not None:
+        threshold = 0.5
+        if valid:
+            hits = (_aims(valid, names) == column).astype(np.int64)
+            threshold = best_f1_threshold(hits, classifier.scores(_texts(valid))[:, column])
+    told = Told(_aims(test, names), classifier.scores(_texts(test)), column, threshold)
+    return told.figures(seed, only=("f1",))["f1"]
+
+
+def _texts(examples: Sequence[Example]) -> list[str]:
+    return [one.text or "" for one in examples]
+
+
+def _aims(examples: Sequence[Example], names: Sequence[str]) -> npt.NDArray[np.int64]:
+    return np.array([names.index(str(one.label)) for one in examples], np.int64)
 
 
 def share_of(examples: Sequence[Example], share: float) -> list[Example]:

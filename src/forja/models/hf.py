@@ -26,7 +26,8 @@ from transformers.modeling_outputs import (
     SequenceClassifierOutput,
 )
 
-from forja.models.classifier import pooled
+from forja.models.classifier import pooled, shortened
+from forja.models.ngrams import NgramLayer
 from forja.models.transformer import Transformer, TransformerConfig
 
 
@@ -152,11 +153,14 @@ class ForjaForMaskedLM(_ForjaModel):
 
 
 class ForjaForSequenceClassification(_ForjaModel):
-    """A decoder or an encoder under a classification layer."""
+    """A decoder or an encoder under a classification layer. config.ngrams: {orders, buckets} of an n-gram layer."""
 
     def __init__(self, config: ForjaConfig) -> None:
         super().__init__(config)
-        self.score = torch.nn.Linear(self.transformer.config.width, config.num_labels, bias=False)
+        width, classes = self.transformer.config.width, config.num_labels
+        self.score = torch.nn.Linear(width, classes, bias=False)
+        asked = getattr(config, "ngrams", None)
+        self.ngrams = NgramLayer(asked["orders"], asked["buckets"], classes) if asked else None
         self.post_init()
 
     def forward(
@@ -168,8 +172,11 @@ class ForjaForSequenceClassification(_ForjaModel):
     ) -> SequenceClassifierOutput:
         """input_ids: (batch, time), padded on the right; labels: (batch,), classes or, where there is one, values."""
         causal = self.transformer.config.architecture == "decoder"
-        hidden = self.transformer(input_ids, mask=None if causal else attention_mask)
-        logits = self.score(pooled(hidden, attention_mask, causal=causal))  # (batch, classes)
+        near, near_mask = shortened(input_ids, attention_mask, self.transformer.config.context)
+        hidden = self.transformer(near, mask=None if causal else near_mask)
+        logits = self.score(pooled(hidden, near_mask, causal=causal))  # (batch, classes)
+        if self.ngrams is not None:
+            logits = logits + self.ngrams(input_ids, attention_mask)
         loss = None
         if labels is not None and self.config.num_labels == 1:
             loss = torch.nn.functional.mse_loss(logits.squeeze(1).float(), labels.float())

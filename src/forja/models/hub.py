@@ -128,7 +128,8 @@ def load_folder(folder: Path, *, headless: bool = False) -> Transformer:
         config = replace(config, tie_embeddings=True) if headless else config
     weights = _read_weights(folder)
     if headless:
-        weights.pop("score.weight", None)
+        for name in ("score.weight", "ngrams.weight"):
+            weights.pop(name, None)
     with _placed(folder, "the weights"):
         named = family.weights_in(weights, config)
     return _build(config, named, folder)

@@ -45,7 +45,7 @@ def linear_layers(model: nn.Module) -> list[str]:
 
 def new_layers(model: nn.Module) -> set[str]:
     """Names of the top modules that the base does not have: the classification layer, and what pools for it."""
-    tops = {"score", "classifier", "pre_classifier"}
+    tops = {"score", "ngrams", "classifier", "pre_classifier"}
     named = {name.split(".")[0] for name, _ in model.named_parameters()}
     inner = {_inner(name) for name, _ in model.named_parameters()}
     return tops & (named | inner)

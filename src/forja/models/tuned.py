@@ -51,12 +51,13 @@ class Head:
 
 @dataclass(frozen=True)
 class Shape:
-    """How a base is fine-tuned. head: None for a model that continues text."""
+    """How a base is fine-tuned. head: None for a model that continues text; ngrams: see TransformerClassifier."""
 
     head: Head | None = None
     from_scratch: bool = False
     lora: LoraSection | None = None
     freeze_layers: int = 0
+    ngrams: int = 0
     seed: int = 0
 
 
@@ -81,7 +82,8 @@ def _plain(base: Base, shape: Shape) -> nn.Module:
         if shape.from_scratch:
             ours.init_weights(shape.seed)
         if head is not None:
-            return TransformerClassifier(without_output_layer(ours), len(head.labels), seed=shape.seed)
+            ngrams = 0 if head.regression else shape.ngrams
+            return TransformerClassifier(without_output_layer(ours), len(head.labels), ngrams=ngrams, seed=shape.seed)
         if ours.config.architecture != "decoder":
             raise ForjaError(
                 f"the base is an {ours.config.architecture}, which continues no text.",
@@ -141,8 +143,11 @@ def finished(base: Base, shape: Shape, trained: Mapping[str, Tensor]) -> nn.Modu
     return model.eval()
 
 
-def export_tuned(model: nn.Module, base: Base, head: Head | None, folder: Path) -> dict[str, Any]:
-    """Write a plain Hugging Face folder; returns {architecture, standard, parameters}. Raises ForjaError."""
+def export_tuned(
+    model: nn.Module, base: Base, head: Head | None, folder: Path, *, plain: bool = False
+) -> dict[str, Any]:
+    """Write a plain Hugging Face folder; plain: how it reads texts, as TextEncoder has it. Returns
+    {architecture, standard, parameters}. Raises ForjaError."""
     folder.mkdir(parents=True, exist_ok=True)
     if isinstance(model, Transformer):
         copy_tokenizer(base.folder, folder)
@@ -150,7 +155,7 @@ def export_tuned(model: nn.Module, base: Base, head: Head | None, folder: Path) 
         return {"architecture": told.architecture, "standard": told.standard, "parameters": told.parameters}
     copy_tokenizer(base.folder, folder)
     if head is not None:  # with what it puts around a text to be told
-        TextEncoder(base.folder, max_tokens=512).save(folder / "tokenizer.json")
+        TextEncoder(base.folder, max_tokens=512, plain=plain).save(folder / "tokenizer.json")
     if isinstance(model, TransformerClassifier):
         assert head is not None
         architecture = _export_classifier(model, head, padding_id(base.folder), folder)
@@ -165,10 +170,13 @@ def export_tuned(model: nn.Module, base: Base, head: Head | None, folder: Path) 
 
 def _export_classifier(model: TransformerClassifier, head: Head, pad: int | None, folder: Path) -> str:
     config = model.config
-    family = next(family for family in FAMILIES if family.expresses(config))
+    plain = model.ngrams is None
+    family = next(family for family in FAMILIES if family.expresses(config) and (plain or family.model_type == "forja"))
     architecture = CLASSIFIERS.get(family.model_type, "ForjaForSequenceClassification")
     weights = {name: tensor.detach().float() for name, tensor in model.transformer.state_dict().items()}
     named = {**family.weights_out(weights, config), "score.weight": model.score.weight.detach().float()}
+    if model.ngrams is not None:
+        named["ngrams.weight"] = model.ngrams.weight.detach().float()
     hub.write_weights(folder / "model.safetensors", named)
     described = {
         "architectures": [architecture],
@@ -180,6 +188,8 @@ def _export_classifier(model: TransformerClassifier, head: Head, pad: int | None
         **foreign.label_settings(head.labels, regression=head.regression),
         **family.config_out(config),
     }
+    if model.ngrams is not None:
+        described["ngrams"] = {"orders": model.ngrams.orders, "buckets": model.ngrams.buckets}
     described.pop("num_labels")  # id2label says it
     write_json_atomic(folder / "config.json", described)
     return architecture
@@ -203,9 +213,17 @@ def load_classifier_folder(folder: Path) -> tuple[nn.Module, list[str]]:
     if ours is None or score is None:
         model = foreign.load_classifier(base, labels, regression=regression, pad=padding_id(folder))
         return model.eval(), labels
-    classifier = TransformerClassifier(without_output_layer(ours), len(labels))
+    asked = described.get("ngrams") or {"orders": 0, "buckets": None}
+    classifier = TransformerClassifier(
+        without_output_layer(ours), len(labels), ngrams=asked["orders"], buckets=asked["buckets"]
+    )
     with torch.no_grad():
         classifier.score.weight.copy_(score)
+        if classifier.ngrams is not None:
+            found = hub.read_tensor(folder, "ngrams.weight")
+            if found is None or found.shape != classifier.ngrams.weight.shape:
+                raise ForjaError("the n-gram layer does not fit the configuration.", where=str(folder))
+            classifier.ngrams.weight.copy_(found)
     return classifier.eval(), labels
 
 

@@ -48,6 +48,10 @@ class TuningOptimizer(Section):
 
     rate: float = Field(2e-4, gt=0, description="Peak learning rate of the last layers, per step.")
     head_rate: float | None = Field(None, gt=0, description="Peak rate of a new classification layer; `rate` if none.")
+    embedding_rate: float | None = Field(
+        None, gt=0, description="Peak rate of the embeddings, whatever layer_decay says; as it says if none."
+    )
+    ngram_rate: float = Field(0.03, gt=0, description="Peak rate of the n-gram layer, per step.")
     layer_decay: float = Field(
         1.0, gt=0, le=1, description="Each layer further down learns at this times the rate above it (ULMFiT, 2018)."
     )
@@ -87,6 +91,23 @@ class FinetuneSection(Section):
         None,
         description="A column of groups: examples are weighed so that label and group are independent (reweighing, "
         "Kamiran and Calders 2012).",
+    )
+    ngrams: int = Field(
+        0,
+        ge=0,
+        le=5,
+        description="Classification by a Forja model: a linear layer over n-grams of 1 to so many tokens beside the "
+        "transformer, which learns from few examples what words tell. 0: none, and the classifier is of a standard "
+        "class that loads without Forja.",
+    )
+    read_as: Literal["auto", "is", "plain"] = Field(
+        "auto",
+        description="Classification by a Forja model: `plain` reads lower case, with no space beside signs, so that "
+        "texts from elsewhere read alike; `is` reads them as they are. `auto`: plain where a quarter of the training "
+        "texts have no capital letter, of which case tells no more than where they come from.",
+    )
+    token_dropout: float = Field(
+        0.0, ge=0, lt=1, description="Classification: the share of a text's tokens left out, others at each reading."
     )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Of classes (Szegedy et al. 2016).")
     dpo_beta: float = Field(0.1, gt=0, description="How far preferences may lead from the base (Rafailov et al. 2023).")

@@ -19,10 +19,16 @@ BEGIN, SUM_UP = "<|endoftext|>", "<|cls|>"
 
 
 class TextEncoder:
-    """Texts to ids, by the tokenizer in a folder. Raises ForjaError where there is none that can be read."""
+    """Texts to ids, by the tokenizer in a folder. plain: see `read_plainly`; a folder that was saved so stays so.
 
-    def __init__(self, folder: Path, *, max_tokens: int) -> None:
+    Raises ForjaError where there is no tokenizer that can be read.
+    """
+
+    def __init__(self, folder: Path, *, max_tokens: int, plain: bool = False) -> None:
+        self.max_tokens = max_tokens
         self.backend = text_backend(folder)
+        if plain:
+            read_plainly(self.backend)
         self.backend.encode_special_tokens = True
         self.backend.no_padding()
         self.backend.enable_truncation(max_tokens)
@@ -57,6 +63,17 @@ def text_backend(folder: Path) -> tokenizers.Tokenizer:
             single=f"{BEGIN} $A {SUM_UP}", special_tokens=[(BEGIN, begin), (SUM_UP, end)]
         )
     return backend
+
+
+def read_plainly(backend: tokenizers.Tokenizer) -> None:
+    """Read lower case, without the word Subject before a mail, with one space at most between words and none beside
+    signs: what is left is alike in mails as they were sent and in collections that were cut into words."""
+    from tokenizers import Regex
+    from tokenizers.normalizers import Lowercase, Replace, Sequence
+
+    gone = (r"\A\s*subject\s*:\s*", r"\s+(?=[^\w\s])", r"(?<=[^\w\s])\s+")
+    steps = [Lowercase(), *(Replace(Regex(pattern), "") for pattern in gone), Replace(Regex(r"\s+"), " ")]
+    backend.normalizer = Sequence(steps if backend.normalizer is None else [backend.normalizer, *steps])
 
 
 def _converted(folder: Path) -> Any:

@@ -149,7 +149,7 @@ def finetune(
 
 def shape_of(section: FinetuneSection, head: Head | None, seed: int) -> Shape:
     """What the section makes of a base."""
-    return Shape(head, section.from_scratch, section.lora, section.freeze_layers, seed)
+    return Shape(head, section.from_scratch, section.lora, section.freeze_layers, section.ngrams, seed)
 
 
 def tuning_optimizer(model: nn.Module, section: FinetuneSection) -> Optimizer:
@@ -161,6 +161,9 @@ def tuning_optimizer(model: nn.Module, section: FinetuneSection) -> Optimizer:
     if asked.head_rate is not None:
         fresh = [name for name in numbers if set(NEW_LAYERS) & set(name.split(".")[:2])]
         scales.update(dict.fromkeys(fresh, asked.head_rate / asked.rate))
+    if asked.embedding_rate is not None:
+        scales.update({name: asked.embedding_rate / asked.rate for name, number in numbers.items() if number == 0})
+    scales.update({name: asked.ngram_rate / asked.rate for name in numbers if name.startswith("ngrams.")})
     settings = OptimizerSettings(
         rate=asked.rate, weight_decay=asked.weight_decay, betas=asked.betas, epsilon=asked.epsilon
     )

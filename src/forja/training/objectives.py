@@ -72,7 +72,8 @@ def sequence_to_sequence(model: nn.Module, batch: PairedBatch) -> Losses:
 class Classification:
     """Cross entropy of each text's class in nats, or half the squared error of its value.
 
-    `model(tokens, mask=mask)` gives logits (batch, classes). smoothing: the share of a label's mass that all classes
+    `model(tokens, mask=mask)` gives logits (batch, classes). A model of several branches learns each branch by itself,
+    so that none leaves its part to another. smoothing: the share of a label's mass that all classes
     have alike (Szegedy et al. 2016, section 7).
     """
 
@@ -80,13 +81,17 @@ class Classification:
         self.regression, self.smoothing = regression, smoothing
 
     def __call__(self, model: nn.Module, batch: Any) -> Losses:
-        logits = model(batch.tokens, mask=batch.mask).float()
-        if self.regression:
-            rows = 0.5 * (logits.squeeze(1) - batch.labels.float()).square()
-        else:
-            smoothing = self.smoothing if model.training else 0.0
-            rows = nn.functional.cross_entropy(logits, batch.labels, reduction="none", label_smoothing=smoothing)
+        branches = getattr(model, "branches", None) if model.training else None
+        told = [model(batch.tokens, mask=batch.mask)] if branches is None else branches(batch.tokens, mask=batch.mask)
+        rows = torch.stack([self._rows(logits.float(), batch.labels, model.training) for logits in told]).sum(dim=0)
         return Losses(rows * batch.weights, batch.weights)
+
+    def _rows(self, logits: Tensor, labels: Tensor, training: bool) -> Tensor:
+        """(batch,) nats, or halved squares."""
+        if self.regression:
+            return 0.5 * (logits.squeeze(1) - labels.float()).square()
+        smoothing = self.smoothing if training else 0.0
+        return nn.functional.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
 
 
 class DirectPreference:

@@ -23,6 +23,16 @@ from forja.tokens.chat import ChatEncoder
 from forja.tokens.texts import TextEncoder, end_id, text_backend
 from forja.training.examples import Examples, Labelled, Preferences, Sequences
 
+OWN = ("forja", "gpt2", "qwen3")
+"""Families that Forja's transformer is exported as."""
+UNCASED = 0.25
+"""The share of texts without a capital letter from which case tells where a text comes from rather than what it is."""
+LETTERS, WHOLE = 40, 2000
+"""Letters that a text must have to be asked for a capital, among so many of its first characters."""
+
+NGRAM_ROOM = 1024
+"""Tokens of a text whose n-grams are counted."""
+
 Encode = Callable[[Sequence[Example]], Examples]
 
 
@@ -67,18 +77,36 @@ def labelled_data(
     section: FinetuneSection, base: Base, head: Head, train: Sequence[Example], valid: Sequence[Example]
 ) -> TaskData:
     """Texts with their labels, the training ones weighed as the section asks."""
-    encoder = TextEncoder(base.folder, max_tokens=reading_room(section, base))
+    room = reading_room(section, base)
+    encoder = TextEncoder(base.folder, max_tokens=room, plain=reads_plainly(section, base, train))
     aims, held = _aims(train, head), _aims(valid, head)
     weights = example_weights(section, train, aims, len(head.labels))
     held_weights = example_weights(section.model_copy(update={"fair_by": None}), valid, held, len(head.labels))
-    learned = Labelled(encoder.encode([_text(one) for one in train]), aims, weights)
-    checked = Labelled(encoder.encode([_text(one) for one in valid]), held, held_weights) if valid else None
+    learned = Labelled(
+        encoder.encode([_text(one) for one in train]), aims, weights, room=room, dropout=section.token_dropout
+    )
+    checked = Labelled(encoder.encode([_text(one) for one in valid]), held, held_weights, room=room) if valid else None
     return TaskData(learned, checked, head)
 
 
+def reads_plainly(section: FinetuneSection, base: Base, train: Sequence[Example]) -> bool:
+    """Whether texts are read in lower case, with no space beside signs: see `finetune.read_as`."""
+    if section.read_as != "auto" or base.described.get("model_type") not in OWN:
+        return section.read_as == "plain"
+    long = [one.text for one in train if one.text and sum(map(str.isalpha, one.text[:WHOLE])) >= LETTERS]
+    lower = sum(not any(map(str.isupper, _without_subject(text[:WHOLE]))) for text in long)
+    return bool(long) and lower >= UNCASED * len(long)
+
+
+def _without_subject(text: str) -> str:
+    return text.removeprefix("Subject:")
+
+
 def reading_room(section: FinetuneSection, base: Base) -> int:
-    """Tokens of an example that are read, at most."""
+    """Tokens of an example that are read, at most: n-grams go on where the base's context ends."""
     context = context_of(base)
+    if section.kind == "classification" and section.ngrams and base.described.get("model_type") in OWN:
+        return section.max_tokens or max(context, NGRAM_ROOM)
     return min(section.max_tokens or context, context)
 
 
@@ -135,7 +163,7 @@ def _text_windows(base: Base, room: int) -> Encode:
         encoded = backend.encode_batch([_text(one) for one in examples], add_special_tokens=False)
         stream = [token for one in encoded for token in (parting, *one.ids)]
         windows = [stream[start : start + room + 1] for start in range(0, len(stream) - 1, room)]
-        return Sequences(windows, [[True] * len(window) for window in windows])
+        return Sequences(windows, [[True] * len(window) for window in windows], room=room)
 
     return encode
 
@@ -147,7 +175,7 @@ def _conversations(encoder: ChatEncoder, room: int) -> Encode:
         if cut:
             say(f"  {cut:,} of {len(encoded):,} conversations are longer than {room} tokens and were cut")
         kept = [one for one in encoded if any(one.counted[1:])]
-        return Sequences([one.ids for one in kept], [one.counted for one in kept])
+        return Sequences([one.ids for one in kept], [one.counted for one in kept], room=room)
 
     return encode
 
@@ -157,7 +185,8 @@ def _preferences(encoder: ChatEncoder, room: int) -> Encode:
         pairs = [encoder.encode_preference(one.prompt, one.chosen, one.rejected, context=room) for one in examples]
         pairs = [pair for pair in pairs if all(any(side.counted[1:]) for side in pair)]
         chosen, rejected = (
-            Sequences([pair[side].ids for pair in pairs], [pair[side].counted for pair in pairs]) for side in (0, 1)
+            Sequences([pair[side].ids for pair in pairs], [pair[side].counted for pair in pairs], room=room)
+            for side in (0, 1)
         )
         return Preferences(chosen, rejected, np.zeros((len(pairs), 2), np.float32))
 
