@@ -62,7 +62,8 @@ class RunClassifier:
 
     def logits(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
         """(texts, classes)."""
-        return self._told(texts, lambda tokens, mask: [self.model(tokens, mask=mask)])[0]
+        whole: npt.NDArray[np.float64] = self._told(texts, lambda tokens, mask: [self.model(tokens, mask=mask)])[0]
+        return whole
 
     def branches(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
         """Logits of the model's branches, which add up to its own, (branches, texts, classes)."""
@@ -156,10 +157,10 @@ def balance(classifier: RunClassifier, held: Sequence[Example]) -> None:
         search.zero_grad()
         mixed = (weights.exp()[:, None, None] * logits).sum(dim=0)
         loss = torch.nn.functional.cross_entropy(mixed, aims) + FAITH / len(aims) * weights.square().sum()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
-    search.step(nats)
+    search.step(nats)  # type: ignore[no-untyped-call]
     model.scale_branches(weights.detach().exp().tolist())
 
 
