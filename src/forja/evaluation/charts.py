@@ -150,6 +150,16 @@ def funnel_chart(title: str, rows: Sequence[Narrowing], *, taken: str) -> str:
 # --- parts ---------------------------------------------------------------------------------------
 
 
+def framed(title: str, content: str, keys: str = "") -> str:
+    """A chart that is drawn elsewhere, under its title; keys: its legend's markup."""
+    return _figure(title, content, [], keys)
+
+
+def drawing(title: str, height: float, body: Sequence[str]) -> str:
+    """The SVG of a chart that is drawn elsewhere."""
+    return _svg(title, height, body)
+
+
 def _figure(title: str, content: str, legend: Sequence[tuple[int, Series]], keys: str = "") -> str:
     keys += "".join(
         f'<span><i class="key s{index % 4}{" dashed" if one.dashed else ""}"></i>{escape(one.label)}</span>'

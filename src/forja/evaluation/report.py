@@ -19,6 +19,7 @@ from forja.evaluation.corpus_report import corpus_part
 from forja.evaluation.machine import machine_description
 from forja.evaluation.metrics import collect_metrics
 from forja.evaluation.page import render_page
+from forja.evaluation.task_pages import task_sections
 from forja.evaluation.wording import FIRST_TARGET, choices, footing, gap_sentence, setbacks, target_sentence, verdict
 from forja.models.transformer import Transformer
 from forja.progress import progress
@@ -138,6 +139,7 @@ def _content(run_folder: Path, samples: Sequence[Sample], machine: Mapping[str, 
         "choices": choices(trained.get("resolved", {}), trained["figures"].get("measured", {})),
         "stages": [(receipt["stage"], receipt.get("seconds", 0.0)) for receipt in receipts.values()],
         "samples": _by_prompt(samples),
+        "tasks": task_sections(run_folder),
         "stale": read_mark(run_folder / "model"),
         "recipe": recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
         "machine": machine,
