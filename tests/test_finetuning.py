@@ -16,6 +16,8 @@ import pytest
 import torch
 import transformers
 
+import forja.models.hf  # noqa: F401  (registers model type forja)
+
 from forja.models.hub import load_run_model
 from forja.pipeline import run_stages
 from forja.recipe_file import load_recipe
@@ -121,7 +123,7 @@ def test_three_commands_take_a_csv_to_verdicts(project: Path) -> None:
 
 
 def test_a_classifier_with_lora_trains_little_and_tells_apart(project: Path) -> None:
-    run = tune(project, "classify", "mails.csv", "lora", "finetune.epochs=8", "finetune.lora={rank: 4}",
+    run = tune(project, "classify", "mails.csv", "lora", "finetune.epochs=8", "finetune.ngrams=0", "finetune.lora={rank: 4}",
                "finetune.optimizer.rate=1e-2")  # fmt: skip
     receipt = run.receipt("training")
     assert receipt is not None
@@ -142,7 +144,7 @@ def test_a_chat_run_answers_as_it_was_taught(project: Path) -> None:
     run = tune(project, "chat", "chats.jsonl", "helper", "finetune.epochs=12", "finetune.optimizer.rate=6e-3")
     assert figures(run, "held-out")["perplexity"] < 3
     runs = project / "runs"
-    said = forja("chat", "helper", runs=runs, stdin="What does the server do in case 7?\n\n")
+    said = forja("chat", "helper", "--temperature", 0, runs=runs, stdin="What does the server do in case 7?\n\n")
     assert said.returncode == 0, said.stderr
     assert "It " in said.stdout
     assert "not tuned to chat" not in said.stderr
@@ -181,10 +183,10 @@ def test_frozen_layers_stay_what_the_base_has(project: Path) -> None:
     run = tune(project, "classify", "mails.csv", "frozen", "finetune.epochs=1", "finetune.freeze_layers=1")
     before, _ = load_run_model(project / "runs" / "tiny")
     after = transformers.AutoModelForSequenceClassification.from_pretrained(run.folder / "model")
-    assert torch.equal(after.model.embed_tokens.weight, before.embedding.weight)
-    theirs = after.model.layers
-    assert torch.equal(theirs[0].mlp.down_proj.weight, before.blocks[0].ffn.down.weight)
-    assert not torch.equal(theirs[1].mlp.down_proj.weight, before.blocks[1].ffn.down.weight)
+    assert torch.equal(after.transformer.embedding.weight, before.embedding.weight)
+    theirs = after.transformer.blocks
+    assert torch.equal(theirs[0].ffn.down.weight, before.blocks[0].ffn.down.weight)
+    assert not torch.equal(theirs[1].ffn.down.weight, before.blocks[1].ffn.down.weight)
 
 
 def test_a_killed_fine_tuning_ends_with_the_same_bytes(project: Path) -> None:

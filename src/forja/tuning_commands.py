@@ -66,7 +66,7 @@ def _print_ending(run: Run, kind: str) -> None:
     told: dict[str, Any] = {}
     for path in sorted((run.folder / "evaluation").glob("*.json")):
         whole = read_json(path)
-        if "figures" in whole:
+        if "task" in whole:
             told = whole
     print()
     for name in ("f1", "accuracy", "precision", "recall", "auroc", "perplexity", "preferred"):

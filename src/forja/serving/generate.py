@@ -47,13 +47,13 @@ def generate(
     seen = list(tokens)
     fresh = seen[-context:]
     cache = model.room(len(fresh) + max_tokens)
-    memory = None if source is None else model.encode(torch.tensor([source], device=weight.device))
+    read = {} if source is None else {"memory": model.encode(torch.tensor([source], device=weight.device))}
     for _ in range(max_tokens):
         if cache.length + len(fresh) > context:
             # Positions are used up: go on from the last half of the context, read again from its start.
             fresh = seen[-(context // 2) :]
             cache = model.room(context)
-        hidden = model(torch.tensor([fresh], device=weight.device), memory=memory, cache=cache)[0, -1]  # (width,)
+        hidden = model(torch.tensor([fresh], device=weight.device), cache=cache, **read)[0, -1]  # (width,)
         logits = model.logits(hidden).float().cpu()  # (vocabulary,)
         if banned is not None:
             logits[banned] = -torch.inf
