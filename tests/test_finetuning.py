@@ -144,7 +144,7 @@ def test_a_chat_run_answers_as_it_was_taught(project: Path) -> None:
     run = tune(project, "chat", "chats.jsonl", "helper", "finetune.epochs=12", "finetune.optimizer.rate=6e-3")
     assert figures(run, "held-out")["perplexity"] < 3
     runs = project / "runs"
-    said = forja("chat", "helper", "--temperature", 0, runs=runs, stdin="What does the server do in case 7?\n\n")
+    said = forja("chat", "helper", "--temperature", 0, "--max-tokens", 8, runs=runs, stdin="What does the server do in case 7?\n\n")
     assert said.returncode == 0, said.stderr
     assert "It " in said.stdout
     assert "not tuned to chat" not in said.stderr
