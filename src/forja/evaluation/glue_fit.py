@@ -35,7 +35,8 @@ MOST_EPOCHS = 20.0
 BATCH = 16
 VALIDATIONS = 12
 """In all: each may write a checkpoint, which over a few dozen rows would take longer than the training."""
-OPTIMIZER = TuningOptimizer(rate=5e-4, layer_decay=0.9, weight_decay=0.01)
+OPTIMIZER = TuningOptimizer(rate=5e-4, embedding_rate=4e-3, layer_decay=0.9, weight_decay=0.01)
+NGRAMS = 3
 """As the shipped recipe for classifiers has it."""
 VALUE = "value"
 
@@ -101,7 +102,7 @@ def section_for(rows: int) -> FinetuneSection:
     epochs = round(min(MOST_EPOCHS, max(EPOCHS, FEWEST_STEPS * BATCH / max(rows, 1))), 2)
     steps = epochs * max(1, rows // BATCH)
     return FinetuneSection(
-        epochs=epochs, batch=BATCH, optimizer=OPTIMIZER, valid_every=max(1, int(steps / VALIDATIONS))
+        epochs=epochs, batch=BATCH, optimizer=OPTIMIZER, ngrams=NGRAMS, valid_every=max(1, int(steps / VALIDATIONS))
     )
 
 

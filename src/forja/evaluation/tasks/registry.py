@@ -33,6 +33,9 @@ TASKS = {
     "harness": Task("harness", "task files of the language-model evaluation harness"),
 }
 
+NAMED = ("glue", "superglue")
+"""Tasks whose data may be the name of a `datasets` repository."""
+
 
 def evaluate_task(name: str, subject: Subject, data: Sequence[Path]) -> list[TaskResult]:
     """What the task of this name comes to. Raises ForjaError for a name that is none, and whatever the task refuses."""
@@ -44,7 +47,7 @@ def evaluate_task(name: str, subject: Subject, data: Sequence[Path]) -> list[Tas
     if not data:
         raise ForjaError(f"the task {name} needs files.", where="--data", fix=f"Name {task.data}.")
     for path in data:
-        if not path.exists():
+        if not path.exists() and name not in NAMED:
             raise ForjaError("there is no such file or folder.", where=f"--data {path}", fix="Check the path.")
     evaluate: Callable[[Subject, Sequence[Path]], TaskResult | list[TaskResult]] = import_module(
         f"forja.evaluation.tasks.{task.module}"
