@@ -160,6 +160,15 @@ def drawing(title: str, height: float, body: Sequence[str]) -> str:
     return _svg(title, height, body)
 
 
+def plane(
+    xs: Sequence[float], ys: Sequence[float], x_label: str, y_label: str, *, log_x: bool = False
+) -> tuple[Axis, Axis, str]:
+    """The axes around these values, across and up, and the grid's markup, of a chart that is drawn elsewhere."""
+    across = _axis(min(xs), max(xs), LEFT, WIDTH - RIGHT, log_x, snug=True)
+    up = _axis(min(ys), max(ys), HEIGHT - BOTTOM, TOP, False)
+    return across, up, _grid(across, up, x_label, y_label)
+
+
 def _figure(title: str, content: str, legend: Sequence[tuple[int, Series]], keys: str = "") -> str:
     keys += "".join(
         f'<span><i class="key s{index % 4}{" dashed" if one.dashed else ""}"></i>{escape(one.label)}</span>'

@@ -2,37 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 from markupsafe import Markup
 
 from forja.evaluation.compare import Compared, compare
 from forja.evaluation.page import render_page
 from forja.evaluation.task_charts import Spread, interval_chart
-from forja.evaluation.task_pages import name_of
+from forja.evaluation.task_wording import name_of, title_of
 from forja.run import write_text_atomic
+
+MOST_DRAWN = 30
+
+
+class Part(NamedTuple):
+    """A task's figures, the real differences first. items: how many both runs told, None where none are shared."""
+
+    title: str
+    rows: list[Compared]
+    items: int | None
+    chart: Markup
 
 
 def comparison_report(first: Path, second: Path, path: Path) -> Path:
     """Write the page that compares two run folders, and return its path. Raises ForjaError."""
     rows = compare(first, second)
-    tasks = [(task, list(members)) for task, members in groupby(rows, key=lambda row: row.task)]
+    parts = [_part(task, list(members), second.name) for task, members in groupby(rows, key=lambda row: row.task)]
     content = {
         "first": first.name,
         "second": second.name,
-        "real": [row for row in rows if row.real],
+        "real": sorted((row for row in rows if row.real), key=lambda row: row.p),
         "total": len(rows),
-        "tasks": [(task, members, _chart(members)) for task, members in tasks],
+        "parts": parts,
         "name_of": name_of,
+        "title_of": title_of,
     }
     write_text_atomic(path, render_page("comparison_report.html.jinja", content))
     return path
 
 
-def _chart(rows: list[Compared]) -> Markup:
+def _part(task: str, rows: list[Compared], second: str) -> Part:
+    items = next((row.items for row in rows if row.items is not None), None)
+    ordered = sorted(rows, key=lambda row: not row.real)
+    return Part(title_of(task), ordered, items, _chart(ordered, f"By how much {second} is higher"))
+
+
+def _chart(rows: Sequence[Compared], title: str) -> Markup:
+    """Of the figures that are shares or the like: one scale would hide them beside a perplexity's difference."""
     spreads = [
-        Spread(name_of(row.figure), row.difference.value, row.difference.low, row.difference.high, accent=row.real)
+        Spread(name_of(row.figure), row.difference.value, row.difference.low, row.difference.high, 0.0, row.real)
         for row in rows
+        if max(abs(row.first.value), abs(row.second.value)) <= 1
     ]
-    return interval_chart("Second run less the first", spreads, mark=("no difference", 0.0))
+    return interval_chart(title, spreads[:MOST_DRAWN], mark="no difference")

@@ -1,4 +1,7 @@
-"""The report of a run that started from another's model: what it learned, from what, and what it is worth."""
+"""The report of a run that started from a trained model: what it learned, from what, and what that is worth.
+
+Its tasks are told in `task_pages.py`; the page is `finetune_report.html.jinja`.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
-from forja.evaluation import charts, findings, task_charts
-from forja.evaluation.charts import Series
+from forja.evaluation import findings
+from forja.evaluation.curve_charts import curve_charts
 from forja.evaluation.machine import machine_description
 from forja.evaluation.page import render_page
-from forja.evaluation.task_pages import task_sections
+from forja.evaluation.task_charts import learning_curve_chart
+from forja.evaluation.task_pages import task_sections, tasks_of
+from forja.evaluation.task_wording import transfer_sentence
 from forja.evaluation.wording import choices, setbacks
 from forja.run import read_json, write_json_atomic, write_text_atomic
 
@@ -24,6 +27,8 @@ KINDS = {
     "continue": "A language model, pretrained further",
     "preference": "A chat model, taught preferences",
 }
+OWN = {"classification": "classification", "preference": "preference"}
+"""The task that the run's own test examples are, by kind; of the others it is `held-out`."""
 FOLDERS = ("examples", "training", "model", "evaluation")
 
 
@@ -38,27 +43,33 @@ class FinetuneReportFigures:
 def finetune_report_stage(run_folder: Path, workspace: Path) -> FinetuneReportFigures:
     """Write report/tasks.json, metrics.json and report.html into the workspace. Raises ForjaError."""
     (workspace / "report").mkdir(exist_ok=True)
-    sections = task_sections(run_folder)
-    write_json_atomic(workspace / "report" / "tasks.json", [section.told.get("task") for section in sections])
+    tasks = [told["task"] for told in tasks_of(run_folder)]
+    write_json_atomic(workspace / "report" / "tasks.json", tasks)
     write_json_atomic(workspace / "metrics.json", finetune_metrics(run_folder))
-    page = render_page("finetune_report.html.jinja", _content(run_folder, machine_description()))
+    page = render_finetune_report(run_folder, machine_description())
     write_text_atomic(workspace / "report.html", page)
-    return FinetuneReportFigures(tasks=len(sections), bytes=(workspace / "report.html").stat().st_size)
+    return FinetuneReportFigures(tasks=len(tasks), bytes=len(page.encode()))
 
 
 def finetune_metrics(run_folder: Path) -> dict[str, float]:
-    """Every figure of the run, flat: examples.train, training.seconds, classification.f1."""
+    """Every figure of the run, flat: examples.train, training.seconds, classification.f1. Raises ForjaError."""
     metrics: dict[str, float] = {}
-    for folder in FOLDERS[:3]:
-        receipt = read_json(run_folder / folder / "receipt.json") or {"figures": {}}
-        kept = {key: value for key, value in receipt["figures"].items() if key != "measured"}
-        metrics.update(_flat(kept, folder))
-    for path in sorted((run_folder / "evaluation").glob("*.json")):
-        told = read_json(path)
-        if "figures" in told and "task" in told:
-            figures = {name: figure["value"] for name, figure in told["figures"].items()}
-            metrics.update(_flat({**figures, "items": told["items"]}, told["task"]))
+    for folder, receipt in _receipts(run_folder).items():
+        if folder != "evaluation":  # the tasks' own files tell more
+            metrics.update(_flat({key: one for key, one in receipt["figures"].items() if key != "measured"}, folder))
+    for told in tasks_of(run_folder):
+        figures = {name: figure["value"] for name, figure in told["figures"].items()}
+        metrics.update(_flat({**figures, "items": told["items"]}, told["task"]))
     return dict(sorted(metrics.items()))
+
+
+def render_finetune_report(run_folder: Path, machine: Mapping[str, str]) -> str:
+    """The report's HTML. Raises ForjaError for a folder whose recipe cannot be read."""
+    return render_page("finetune_report.html.jinja", _content(run_folder, machine))
+
+
+def _receipts(run_folder: Path) -> dict[str, dict[str, Any]]:
+    return {folder: read_json(run_folder / folder / "receipt.json") or {"figures": {}} for folder in FOLDERS}
 
 
 def _flat(value: Any, name: str) -> Iterator[tuple[str, float]]:
@@ -73,33 +84,33 @@ def _content(run_folder: Path, machine: Mapping[str, str]) -> dict[str, Any]:
     from forja.recipe_file import load_recipe
 
     recipe, _ = load_recipe(str(run_folder / "recipe.yaml"))
-    kept = {folder: read_json(run_folder / folder / "receipt.json") or {"figures": {}} for folder in FOLDERS}
+    kind, kept = recipe.finetune.kind, _receipts(run_folder)
     examples, trained = kept["examples"]["figures"], kept["training"]["figures"]
     curve = read_json(run_folder / "evaluation" / "learning_curve.json")
+    curve = curve if curve and curve["points"] else None
+    sections = task_sections(run_folder)
+    own = f"task-{OWN.get(kind, 'held-out')}"
+    unit = "nats an example" if kind in OWN else "nats a token"
     return {
         "name": run_folder.name,
-        "what": KINDS[recipe.finetune.kind].format(classes=len(examples.get("labels", {}))),
-        "base": recipe.base,
+        "what": KINDS[kind].format(classes=len(examples.get("labels", {}))),
+        "base": str(recipe.base),
+        "scratch": recipe.finetune.from_scratch,
         "finished": kept["evaluation"].get("finished", ""),
         "examples": examples,
         "trained": trained,
+        "unit": unit,
         "standard": kept["model"]["figures"].get("standard", True),
         "architecture": kept["model"]["figures"].get("architecture", ""),
         "setbacks": setbacks(trained.get("rollbacks", 0)),
         "choices": choices(kept["training"].get("resolved", {}), trained.get("measured", {})),
         "stages": [(one["stage"], one.get("seconds", 0.0)) for one in kept.values() if "stage" in one],
-        "tasks": task_sections(run_folder),
-        "charts": _charts(run_folder, curve),
+        "tasks": sections,
+        "own": [section for section in sections if section.anchor == own],
+        "charts": curve_charts(findings.curves(run_folder / "training"), unit=unit),
         "curve": curve,
+        "curve_chart": learning_curve_chart(curve) if curve else "",
+        "transfer": transfer_sentence(curve) if curve else "",
         "machine": machine,
         "recipe": (run_folder / "recipe.yaml").read_text(encoding="utf-8"),
     }
-
-
-def _charts(run_folder: Path, curve: Mapping[str, Any] | None) -> dict[str, Markup]:
-    drawn = findings.curves(run_folder / "training")
-    loss = [Series("training", drawn.loss), Series("validation", drawn.valid)]
-    found = {"loss": Markup(charts.line_chart("Loss", loss, x_label="step", y_label="nats"))}
-    if curve is not None:
-        found["curve"] = task_charts.learning_curve_chart(curve)
-    return found

@@ -14,8 +14,9 @@ from typing import Any, Protocol
 from markupsafe import Markup
 
 from forja.evaluation import charts, findings
-from forja.evaluation.charts import Bar, Mark, Series
+from forja.evaluation.charts import Bar, Mark
 from forja.evaluation.corpus_report import corpus_part
+from forja.evaluation.curve_charts import curve_charts
 from forja.evaluation.machine import machine_description
 from forja.evaluation.metrics import collect_metrics
 from forja.evaluation.page import render_page
@@ -146,7 +147,7 @@ def _content(run_folder: Path, samples: Sequence[Sample], machine: Mapping[str, 
         "charts": {
             "perplexity": _perplexity_chart(metrics, objective),
             "compression": _compression_chart(compression),
-            **_curve_charts(curves),
+            **curve_charts(curves),
         },
     }
 
@@ -182,22 +183,3 @@ def _compression_chart(compression: Mapping[str, float]) -> Markup:
     bars = [Bar(names.get(split, split), value, f"{value:.2f}", True) for split, value in compression.items()]
     bars.append(Bar("GPT-2 on English web text, about", GPT2_BYTES_PER_TOKEN, f"{GPT2_BYTES_PER_TOKEN:.0f}"))
     return Markup(charts.bar_chart("Bytes of text a token", bars))
-
-
-def _curve_charts(curves: findings.Curves) -> dict[str, Markup]:
-    loss = [Series("training", curves.loss), Series("validation", curves.valid)]
-    gap = [Series("gap", [(one.step, one.nats) for one in findings.gaps(curves)])]
-    rates = [Series(name, points) for name, points in curves.rates.items()]
-    pace = [Series("tokens a second", curves.pace)]
-    return {
-        "loss": Markup(charts.line_chart("Loss", loss, x_label="step", y_label="nats a token")),
-        "gap": Markup(
-            charts.line_chart(
-                "Gap: validation less training loss", gap, x_label="step", y_label="nats a token", zero=True
-            )
-        ),
-        "rates": Markup(
-            charts.line_chart("Learning rate", rates, x_label="step", y_label="per step", zero=True),
-        ),
-        "pace": Markup(charts.line_chart("Throughput", pace, x_label="step", y_label="tokens a second", zero=True)),
-    }

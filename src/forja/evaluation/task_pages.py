@@ -1,68 +1,96 @@
-"""What a report shows of each evaluation task: a section a task, from the JSON that it left in the run."""
+"""What a report shows of each evaluation task: a section a task, from the JSON that it left in the run.
+
+How figures are called and what they mean in words is in `task_wording.py`; the drawing is in `task_charts.py`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
 from forja.evaluation import task_charts
-from forja.evaluation.task_charts import Spread
+from forja.evaluation.task_charts import MOST_CLASSES, Spread
+from forja.evaluation.task_wording import MITIGATIONS, column_of, fairness_notes, name_of, notes, sentences, title_of
 from forja.run import read_json
 
 Told = Mapping[str, Any]
 
-MOST_ROWS = 40
-NAMES = {
-    "f1": "F1",
-    "auroc": "AUROC",
-    "f1_at_fpr_0.001": "F1 at 0.1% false positives",
-    "recall_at_fpr_0.01": "Recall at 1% false positives",
-    "brier": "Brier score",
-    "matthews": "Matthews correlation",
-}
 HEADLINES = {
-    "classification": ("f1", "accuracy", "precision", "recall", "auroc", "f1_at_fpr_0.001"),
-    "multiple-choice": ("accuracy", "accuracy_letter", "preferred"),
+    "classification": ("f1", "precision", "recall", "auroc", "f1_at_fpr_0.001"),
+    "multiple-choice": ("accuracy", "accuracy_letter", "preferred", "preferred_a_token"),
     "code": ("insecure_rate", "syntax_valid_rate", "secure_valid_rate", "secure_and_functional_rate"),
     "anomaly": ("line.f1", "session.f1"),
     "language": ("perplexity", "bits_per_byte"),
 }
+"""By kind of task, the figures that stand first, those of them that it has; of any other kind, its first ones."""
+MOST_HEADLINES = 5
+MOST_SPREADS = 20
+MOST_ROWS = 60
+MOST_COLUMNS = 5
+MOST_CONFUSED = 12
 GATHERED = ("glue", "superglue")
 """Families of tasks that one table tells of."""
+NEUTRAL = {"share": 0.5, "female_over_male": 0.0, "bias": 0.0}
+"""By what a figure of bias is called, its value where there is no preference."""
 
 
 class Row(NamedTuple):
-    """A figure: its name, the value with its interval, and the baseline's or the majority class's beside it."""
+    """A figure: its name, the value with its interval, the baseline's beside it, and how it differs from that."""
 
     name: str
     figure: Told
     beside: Told | None = None
+    difference: Told | None = None
+
+
+class Groups(NamedTuple):
+    """Figures by group. columns: of the figures; rows: a group's name, its items, and a value a column or None."""
+
+    title: str
+    columns: list[str]
+    rows: list[tuple[str, int | None, list[float | None]]]
+    left_out: int
+
+
+class Fairness(NamedTuple):
+    """A column's differences: (what is measured, (value, low, high) mappings of parity, odds and F1, or None)."""
+
+    column: str
+    rows: list[tuple[str, list[Told | None]]]
+    notes: list[str]
 
 
 class Section(NamedTuple):
-    """A task's section. anchor: its place on the page; rows: all figures; groups: (column, rows by group)."""
+    """A task's section. anchor: its place on the page; rows: all figures; beside: what stands beside them; confused:
+    the commonest mistakes as (label, told, items), of classes too many to draw; wrong: items that went wrong."""
 
     anchor: str
     title: str
-    kind: str
     items: int
     headlines: list[Row]
     rows: list[Row]
     beside: str
     sentences: list[str]
     charts: list[Markup]
-    groups: list[tuple[str, list[Row]]]
-    told: Told
+    groups: list[Groups]
+    fairness: list[Fairness]
+    confused: list[tuple[str, str, int]]
+    wrong: list[Told]
+
+
+def tasks_of(run_folder: Path) -> list[dict[str, Any]]:
+    """What each task left in the run, by the order of their files' names. Raises ForjaError for a damaged file."""
+    found = map(read_json, sorted((run_folder / "evaluation").glob("*.json")))
+    return [told for told in found if isinstance(told, dict) and {"task", "kind", "items", "figures"} <= told.keys()]
 
 
 def task_sections(run_folder: Path) -> list[Section]:
-    """The run's tasks, those of one family gathered, in the order of their names."""
-    found = [told for told in map(read_json, sorted((run_folder / "evaluation").glob("*.json"))) if _is_task(told)]
-    alone = [told for told in found if not _family(told)]
-    sections = [_section(told) for told in alone]
+    """A section a task of the run, and one a family of tasks. Raises ForjaError for a damaged file."""
+    found = tasks_of(run_folder)
+    sections = [_section(told) for told in found if not _family(told)]
     for family in GATHERED:
         members = [told for told in found if _family(told) == family]
         if members:
@@ -70,178 +98,219 @@ def task_sections(run_folder: Path) -> list[Section]:
     return sections
 
 
-def _is_task(told: Any) -> bool:
-    return isinstance(told, dict) and {"task", "kind", "items", "figures"} <= told.keys()
-
-
 def _family(told: Told) -> str | None:
-    return next(
-        (family for family in GATHERED if told["task"] == family or told["task"].startswith(family + "-")), None
-    )
-
-
-def name_of(figure: str) -> str:
-    """A figure's name as people read it."""
-    return NAMES.get(figure, figure.replace("_", " ").replace(".", ": ").capitalize())
-
-
-def _section(told: Told) -> Section:
-    details, kind = told["details"], told["kind"]
-    baseline = details.get("baseline") or {}
-    others = baseline.get("figures", {})
-    rows = [Row(name_of(name), figure, others.get(name)) for name, figure in told["figures"].items() if _known(figure)]
-    wanted = HEADLINES.get(kind, ())
-    headlines = [Row(name_of(name), told["figures"][name]) for name in wanted if _known(told["figures"].get(name))]
-    return Section(
-        anchor=f"task-{told['task']}",
-        title=told["task"].replace("-", " ").capitalize(),
-        kind=kind,
-        items=told["items"],
-        headlines=headlines or rows[:4],
-        rows=rows,
-        beside=baseline.get("name", ""),
-        sentences=_sentences(told),
-        charts=_charts(told),
-        groups=_groups(details.get("groups") or {}),
-        told=told,
-    )
+    task = str(told["task"])
+    return next((family for family in GATHERED if task == family or task.startswith(f"{family}-")), None)
 
 
 def _known(figure: Any) -> bool:
-    return isinstance(figure, dict) and figure.get("value") is not None
+    """Whether it is a figure with an interval, all of them numbers."""
+    return isinstance(figure, dict) and all(figure.get(end) is not None for end in ("value", "low", "high"))
 
 
-def _sentences(told: Told) -> list[str]:
-    details = told["details"]
-    said = []
-    baseline = details.get("baseline")
-    if baseline:
-        said.append(_against(baseline))
-    if details.get("chance") is not None:
-        said.append(f"Chance alone comes to {details['chance']:.3f}.")
-    if details.get("threshold") is not None:
-        origin = details.get("threshold_from", "")
-        said.append(f"The positive class is told from {details['threshold']:.3f} up: the threshold is {origin}.")
-    removed = details.get("removed") or {}
-    if any(removed.values()):
-        reasons = "; ".join(f"{reason}: {count:,}" for reason, count in removed.items() if count)
-        said.append(f"Left out before measuring: {reasons}.")
-    said += [str(note) for note in details.get("notes") or []]
-    return said
+def _section(told: Told) -> Section:
+    details, figures = told["details"], {name: one for name, one in told["figures"].items() if _known(one)}
+    baseline = details.get("baseline") or {}
+    wanted = [name for name in HEADLINES.get(told["kind"], ()) if name in figures] or list(figures)
+    square = details.get("confusion") or []
+    drawn = 0 < len(square) <= MOST_CLASSES
+    return Section(
+        anchor=f"task-{told['task']}",
+        title=title_of(told["task"]),
+        items=told["items"],
+        headlines=[_row(name, figures[name], baseline) for name in wanted[:MOST_HEADLINES]],
+        rows=[_row(name, figure, baseline) for name, figure in figures.items()],
+        beside=baseline.get("name", ""),
+        sentences=sentences(told),
+        charts=_charts(told),
+        groups=_groups(told),
+        fairness=[_fairness(one) for one in _measured_fairness(details)],
+        confused=[] if drawn or not square else _confused(details["labels"], square),
+        wrong=details.get("wrong") or [],
+    )
 
 
-def _against(baseline: Told) -> str:
-    """Whether the baseline is beaten, said plainly."""
-    difference = baseline.get("difference")
-    if not difference:
-        return f"{baseline['name']} was trained on the same rows; the two cannot be compared here."
-    by = f"{difference['value']:+.4f} F1, between {difference['low']:+.4f} and {difference['high']:+.4f}"
-    if baseline["beaten"] is True:
-        return f"It beats {baseline['name']}, trained on the same rows: {by}."
-    if baseline["beaten"] is False:
-        return f"It does NOT beat {baseline['name']}, trained on the same rows ({by}): use that instead."
-    return f"Its F1 is higher than that of {baseline['name']} ({by}), but not by more than chance may give."
+def _row(name: str, figure: Told, baseline: Told, prefix: str = "") -> Row:
+    beside = (baseline.get("figures") or {}).get(name)
+    difference = (baseline.get("differences") or {}).get(name)
+    shown = f"{prefix}{name_of(name)}"
+    return Row(shown, figure, beside if _known(beside) else None, difference if _known(difference) else None)
+
+
+def _measured_fairness(details: Told) -> list[Told]:
+    return [one for one in (details.get("fairness"), *(details.get("fairness_others") or [])) if one]
+
+
+# --- charts --------------------------------------------------------------------------------------
 
 
 def _charts(told: Told) -> list[Markup]:
-    details, drawn = told["details"], []
-    curves = details.get("curves") or {}
-    if curves.get("precision_recall"):
-        drawn.append(task_charts.precision_recall_chart(curves["precision_recall"]))
-    if curves.get("calibration"):
-        drawn.append(task_charts.calibration_chart(curves["calibration"]))
-    for fairness in [details.get("fairness"), *(details.get("fairness_others") or [])]:
-        drawn += _fairness_charts(fairness) if fairness else []
-    if told["kind"] in ("multiple-choice", "bias", "code", "anomaly"):
-        drawn += _group_charts(told)
+    details = told["details"]
+    drawn = _classifier_charts(told)
+    for column, groups in (details.get("groups") or {}).items():
+        drawn.append(_group_chart(told, column, groups))
+    for fairness in _measured_fairness(details):
+        drawn += _fairness_charts(fairness)
     return [chart for chart in drawn if chart]
 
 
-def _fairness_charts(fairness: Told) -> list[Markup]:
-    kinds = (
-        ("selection_rate", "Told positive"),
-        ("true_positive_rate", "True positive rate"),
-        ("false_positive_rate", "False positive rate"),
-    )
-    return [
-        task_charts.interval_chart(f"{shown} by {fairness['group']}", rows)
-        for name, shown in kinds
-        if (rows := list(_spreads((group, figures.get(name)) for group, figures in fairness["by_group"].items())))
-    ]
-
-
-def _group_charts(told: Told) -> list[Markup]:
-    main = next(iter(HEADLINES.get(told["kind"], ())), None) or next(iter(told["figures"]), "")
-    chance = told["details"].get("chance")
-    mark = ("chance", float(chance)) if chance is not None else ("neutral", 0.5) if told["kind"] == "bias" else None
-    drawn = []
-    for column, groups in (told["details"].get("groups") or {}).items():
-        name = main if any(main in figures for figures in groups.values()) else _shared(groups)
-        spreads = list(_spreads((group, figures.get(name)) for group, figures in groups.items()))[:MOST_ROWS]
-        if len(spreads) > 1:
-            drawn.append(task_charts.interval_chart(f"{name_of(name)} by {column}", spreads, mark=mark))
+def _classifier_charts(told: Told) -> list[Markup]:
+    details, drawn = told["details"], []
+    curves, square = details.get("curves") or {}, details.get("confusion") or []
+    if 0 < len(square) <= MOST_CLASSES:
+        drawn.append(task_charts.confusion_chart(list(map(str, details["labels"])), square))
+    if curves.get("precision_recall"):
+        drawn.append(_precision_recall(told))
+    if curves.get("calibration"):
+        drawn.append(task_charts.calibration_chart(curves["calibration"]))
     return drawn
 
 
-def _shared(groups: Told) -> str:
-    """The first figure of the groups."""
-    names = (name for figures in groups.values() for name, figure in figures.items() if _known(figure))
-    return next(names, "")
+def _precision_recall(told: Told) -> Markup:
+    details, figures = told["details"], told["figures"]
+    recall, precision = (figures.get(name) or {} for name in ("recall", "precision"))
+    chosen = (recall["value"], precision["value"]) if _known(recall) and _known(precision) else None
+    share = None
+    if details.get("confusion") and details.get("positive") in details["labels"]:
+        of_positive = sum(details["confusion"][details["labels"].index(details["positive"])])
+        share = of_positive / max(1, sum(map(sum, details["confusion"])))
+    points = details["curves"]["precision_recall"]
+    return task_charts.precision_recall_chart(points, chosen=chosen, share=share)
 
 
-def _spreads(pairs: Iterable[tuple[str, Any]]) -> Iterable[Spread]:
-    for label, figure in pairs:
+def _group_chart(told: Told, column: str, groups: Told) -> Markup:
+    """The main figure of each group with its interval, beside chance or a lack of preference where there is one."""
+    name = _main_figure(told, groups)
+    spreads = []
+    for group, figures in groups.items():
+        figure = figures.get(name)
         if _known(figure):
-            yield Spread(str(label)[:46], figure["value"], figure["low"], figure["high"], accent=True)
-        elif isinstance(figure, int | float) and not isinstance(figure, bool):
-            yield Spread(str(label)[:46], float(figure), float(figure), float(figure), accent=True)
+            mark = figures.get("chance", _neutral(told, name))
+            spreads.append(Spread(str(group), figure["value"], figure["low"], figure["high"], mark))
+    if len(spreads) < 2:
+        return Markup("")
+    of = f", the first {MOST_SPREADS} of {len(spreads)}" if len(spreads) > MOST_SPREADS else ""
+    mark = "chance" if told["kind"] == "multiple-choice" else "no preference"
+    return task_charts.interval_chart(f"{name_of(name)} by {column_of(column)}{of}", spreads[:MOST_SPREADS], mark=mark)
 
 
-def _groups(groups: Told) -> list[tuple[str, list[Row]]]:
-    """Tables by group of what has no chart: the F1, accuracy or first figure of each."""
+def _main_figure(told: Told, groups: Told) -> str:
+    """The first of the headlines, or else of the task's figures, or of the groups' own, that groups have."""
+    there = {name: None for figures in groups.values() for name, figure in figures.items() if _known(figure)}
+    wanted = (*HEADLINES.get(told["kind"], ()), *told["figures"], *there)
+    return next((name for name in wanted if name in there), "")
+
+
+def _neutral(told: Told, figure: str) -> float | None:
+    if told["kind"] != "bias":
+        return None
+    return next((value for part, value in NEUTRAL.items() if part in figure), None)
+
+
+def _fairness_charts(fairness: Told) -> list[Markup]:
+    kinds = {
+        "selection_rate": "Told positive",
+        "true_positive_rate": "True positive rate",
+        "false_positive_rate": "False positive rate",
+    }
+    return [
+        task_charts.rate_chart(
+            f"{shown} by {column_of(fairness['group'])}",
+            {str(group): rates.get(name) for group, rates in list(fairness["by_group"].items())[:MOST_SPREADS]},
+        )
+        for name, shown in kinds.items()
+    ]
+
+
+# --- tables --------------------------------------------------------------------------------------
+
+
+def _groups(told: Told) -> list[Groups]:
+    """Of each column of groups a table of its first figures; none where the chart tells all that there is."""
     tables = []
-    for column, members in groups.items():
-        rows = []
-        for name, figures in list(members.items())[:MOST_ROWS]:
-            shown = next((figures[key] for key in ("f1", "accuracy", "perplexity") if _known(figures.get(key))), None)
-            shown = shown or next((figure for figure in figures.values() if _known(figure)), None)
-            if shown:
-                items = figures.get("items")
-                rows.append(Row(f"{name} ({items:,} items)" if items else str(name), shown))
-        if rows:
-            tables.append((column, rows))
+    for column, groups in (told["details"].get("groups") or {}).items():
+        names = list(dict.fromkeys(name for figures in groups.values() for name in figures if name != "items"))
+        rows = [
+            (str(group), figures.get("items"), [_value(figures.get(name)) for name in names[:MOST_COLUMNS]])
+            for group, figures in list(groups.items())[:MOST_ROWS]
+        ]
+        if names and (len(names) > 1 or len(rows) < 2):
+            shown = [name_of(name) for name in names[:MOST_COLUMNS]]
+            tables.append(Groups(f"By {column_of(column)}", shown, rows, max(0, len(groups) - MOST_ROWS)))
     return tables
 
 
-def _gathered(family: str, members: list[Told]) -> Section:
-    """A family's tasks in one table, each beside the majority class."""
-    rows = []
-    for told in members:
-        if told["task"] == family:
-            continue
-        others = (told["details"].get("majority") or {}).get("figures", {})
-        label = told["task"].removeprefix(family + "-")
-        rows += [
-            Row(f"{label}: {name_of(name)}", figure, others.get(name))
-            for name, figure in told["figures"].items()
-            if _known(figure)
-        ]
-    notes = [f"{told['task'].removeprefix(family + '-')}: {note}" for told in members for note in _notes(told)]
+def _value(figure: Any) -> float | None:
+    if isinstance(figure, Mapping):
+        figure = figure.get("value")
+    return float(figure) if isinstance(figure, int | float) and not isinstance(figure, bool) else None
+
+
+def _confused(labels: Sequence[Any], square: Sequence[Sequence[int]]) -> list[tuple[str, str, int]]:
+    pairs = [
+        (str(labels[row]), str(labels[column]), count)
+        for row, counts in enumerate(square)
+        for column, count in enumerate(counts)
+        if count and row != column
+    ]
+    return sorted(pairs, key=lambda pair: -pair[2])[:MOST_CONFUSED]
+
+
+def _fairness(fairness: Told) -> Fairness:
+    """As it is on all items, and with each mitigation beside what is without it on the same items."""
+    rows = [("As it is, all items", _differences(fairness))]
+    for name, after in (fairness.get("mitigated") or {}).items():
+        shown, of = MITIGATIONS.get(name, name.replace("-", " ")), f", {after['of']}" if "of" in after else ""
+        items = f" ({after['items']:,} items)" if "items" in after else ""
+        if "before" in after:
+            rows.append((f"{shown}{of}{items}: before", _differences(after["before"])))
+        rows.append((f"{shown}{of}{items}: after", _differences(after)))
+    return Fairness(column_of(fairness["group"]), rows, fairness_notes(fairness))
+
+
+def _differences(figures: Told) -> list[Told | None]:
+    names = ("demographic_parity_difference", "equalized_odds_difference", "f1")
+    return [figures[name] if _known(figures.get(name)) else None for name in names]
+
+
+# --- families ------------------------------------------------------------------------------------
+
+
+def _gathered(family: str, members: Sequence[Told]) -> Section:
+    """A family's tasks in one table, each beside what is had without a model."""
+    rows: list[Row] = []
+    charted: list[Spread] = []
+    said: list[str] = []
+    alone = [told for told in members if told["task"] != family]
+    for told in alone:
+        name, baseline = told["task"].removeprefix(f"{family}-"), told["details"].get("baseline") or {}
+        rows += [_row(one, figure, baseline, f"{name}: ") for one, figure in told["figures"].items() if _known(figure)]
+        said += [f"{name}: {note}" for note in notes(told)]
+        charted += _above_baseline(name, baseline)
+    left_out = next((told["details"].get("left_out") for told in members if told["task"] == family), None) or {}
+    said += [f"{name} is left out: {reason}" for name, reason in left_out.items()]
+    above = sum(bool((told["details"].get("baseline") or {}).get("beaten")) for told in alone)
+    summary = f"{above} of {len(alone)} tasks are above what the majority gives, by more than chance."
+    chart = task_charts.interval_chart("Above the majority", charted, mark="nothing learned")
     return Section(
         anchor=f"task-{family}",
-        title={"glue": "GLUE", "superglue": "SuperGLUE"}[family],
-        kind="table",
-        items=sum(told["items"] for told in members if told["task"] != family),
+        title=title_of(family),
+        items=sum(told["items"] for told in alone),
         headlines=[],
         rows=rows,
-        beside="Majority class",
-        sentences=notes,
-        charts=[],
+        beside="Majority",
+        sentences=[summary, *said] if alone else said,
+        charts=[chart] if chart else [],
         groups=[],
-        told={"details": {}},
+        fairness=[],
+        confused=[],
+        wrong=[],
     )
 
 
-def _notes(told: Told) -> list[str]:
-    found = told["details"].get("notes") or told["details"].get("how") or []
-    return [str(found)] if isinstance(found, str) else [str(note) for note in found]
+def _above_baseline(name: str, baseline: Told) -> Iterable[Spread]:
+    difference = baseline.get("difference")
+    if difference and _known(difference):
+        shown = f"{name}, {name_of(str(baseline.get('metric', '')))}"
+        ends = (difference["value"], difference["low"], difference["high"])
+        yield Spread(shown, *ends, mark=0.0, accent=difference["low"] > 0)

@@ -1,0 +1,160 @@
+"""How a report says what an evaluation task came to: names of tasks and figures, and sentences on what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from forja.evaluation.wording import counted, plural
+
+Told = Mapping[str, Any]
+
+TITLES = {
+    "bias-crows-pairs": "Bias: CrowS-Pairs",
+    "bias-winogender": "Bias: Winogender",
+    "bias-bbq": "Bias: BBQ",
+    "cyber-knowledge-rcm": "Cyber knowledge: the weakness behind a vulnerability",
+    "cyber-knowledge-vsp": "Cyber knowledge: the severity of a vulnerability",
+    "cyber-knowledge-ate": "Cyber knowledge: the techniques of an attack",
+    "glue": "GLUE",
+    "superglue": "SuperGLUE",
+    "harness": "Evaluation harness",
+    "held-out": "Held-out examples",
+    "preference": "Preferences",
+}
+NAMES = {
+    "f1": "F1",
+    "auroc": "AUROC",
+    "f1_at_fpr_0.001": "F1 at 0.1% false positives",
+    "recall_at_fpr_0.01": "Recall at 1% false positives",
+    "brier": "Brier score",
+    "matthews": "Matthews correlation",
+    "accuracy_letter": "Accuracy by letter",
+    "preferred": "Chosen answer preferred",
+    "preferred_a_token": "Chosen answer preferred, a token",
+    "stereotype_share": "Stereotype the likelier",
+    "stereotype_share_same_length": "Stereotype the likelier, same length",
+    "female_over_male": "Nats by which she is likelier than he",
+    "bits_per_byte": "Bits per byte",
+    "nats_per_token": "Nats a token",
+}
+BY = {"bias_type": "kind of bias", "refers_to": "whom the pronoun stands for", "lang": "language", "cwe": "CWE"}
+"""Columns of groups whose own names say too little."""
+MITIGATIONS = {"threshold-optimizer": "Thresholds of each group's own", "reweighing": "Reweighed training rows"}
+
+
+def title_of(task: str) -> str:
+    """A task's name as people read it."""
+    return TITLES.get(task, task.replace("-", " ").capitalize())
+
+
+def name_of(figure: str) -> str:
+    """A figure's name as people read it; what comes before a dot is of its parts."""
+    *parts, name = figure.split(".") if figure not in NAMES else [figure]
+    said = NAMES.get(name, name.replace("_", " "))
+    return ": ".join([*(part.replace("_", " ") for part in parts), said if parts else said[:1].upper() + said[1:]])
+
+
+def column_of(column: str) -> str:
+    """What groups are of."""
+    return BY.get(column, column.replace("_", " "))
+
+
+def sentences(told: Told) -> list[str]:
+    """What the figures mean: first whether they beat what they stand beside, then how they came about."""
+    details = told["details"]
+    said = []
+    if details.get("baseline"):
+        said.append(against(details["baseline"]))
+    if details.get("chance") is not None:
+        said.append(_beside_chance(told))
+    if told["kind"] == "bias" and "neutral" in details:
+        said.append(f"A model without a preference comes to {details['neutral']:.1f}.")
+    if details.get("threshold") is not None:
+        said.append(_threshold(details))
+    removed = {reason: count for reason, count in (details.get("removed") or {}).items() if count}
+    if removed:
+        said.append(f"Left out before measuring: {_listed(removed)}.")
+    if details.get("shortened"):
+        said.append(f"Of {plural(details['shortened'], 'item')} the beginning did not fit into the context.")
+    return said + notes(told)
+
+
+def notes(told: Told) -> list[str]:
+    """What the task itself has to say."""
+    return [str(note) for note in told["details"].get("notes") or []]
+
+
+def against(baseline: Told) -> str:
+    """Whether the baseline is beaten, said plainly."""
+    name, difference = baseline["name"], baseline.get("difference")
+    metric = name_of(str(baseline.get("metric", "f1")))
+    if not difference or difference.get("value") is None:
+        return f"Beside it stands {name}, fitted on the same rows; the two cannot be compared here."
+    by = f"{difference['value']:+.3f} {metric}, 95% interval {difference['low']:+.3f} to {difference['high']:+.3f}"
+    if difference["low"] > 0:
+        return f"It beats {name}, fitted on the same rows: {by}."
+    if difference["value"] > 0:
+        return f"It does not surely beat {name}, fitted on the same rows: {by}, which may be chance."
+    if difference["high"] < 0:
+        return f"It does NOT beat {name}, fitted on the same rows, which is better: {by}. Use that instead."
+    return f"It does NOT beat {name}, fitted on the same rows: {by}. The simpler one does as well."
+
+
+def _beside_chance(told: Told) -> str:
+    chance = told["details"]["chance"]
+    first = next((figure for figure in told["figures"].values() if figure.get("low") is not None), None)
+    alone = f"Choosing blindly comes to {chance:.3f}"
+    if first is None:
+        return f"{alone}."
+    if first["low"] > chance:
+        return f"{alone}: this is above it by more than chance may give."
+    if first["high"] < chance:
+        return f"{alone}: this is below it."
+    return f"{alone}: this cannot be told from it."
+
+
+def _threshold(details: Told) -> str:
+    origin = str(details.get("threshold_from", ""))
+    of = "of " if origin[:1].isdigit() else ""
+    said = f"Label {details['positive']} is told from {details['threshold']:.3f} up, a threshold {of}{origin}."
+    plain = details.get("unadapted")
+    if plain and (f1 := plain["figures"].get("f1")):
+        said += f" At that of the validation examples, {plain['threshold']:.3f}, F1 would be {f1['value']:.3f}."
+    return said
+
+
+def fairness_notes(fairness: Told) -> list[str]:
+    """What the rates of groups leave out."""
+    said = []
+    if left_out := {name or "not named": count for name, count in (fairness.get("left_out") or {}).items()}:
+        said.append(f"Groups too small to tell anything of: {_listed(left_out)}.")
+    if one_class := fairness.get("one_class"):
+        said.append(f"Groups in which one class is missing, so that a rate is unknown: {', '.join(one_class)}.")
+    return said
+
+
+def transfer_sentence(curve: Told) -> str:
+    """What the base is worth at the fewest and at the most examples."""
+    points = curve["points"]
+    few, many = points[0], points[-1]
+    metric = name_of(str(curve["metric"]))
+
+    def beside(point: Told) -> str:
+        return f"{point['transfer']['value']:.3f} from the base, {point['scratch']['value']:.3f} from random weights"
+
+    said = f"{metric} with {plural(few['examples'], 'example')}: {beside(few)}."
+    if len(points) > 1:
+        said += f" With {counted(many['examples'])}: {beside(many)}."
+    best = many["scratch"]["value"]
+    sooner = next((point for point in points[:-1] if point["transfer"]["value"] >= best), None)
+    if sooner:
+        said += (
+            f" From the base {counted(sooner['examples'])} examples reach what {counted(many['examples'])} reach from "
+            "random weights."
+        )
+    return said
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return "; ".join(f"{reason}: {count:,}" for reason, count in counts.items())
