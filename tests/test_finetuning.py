@@ -16,8 +16,7 @@ import pytest
 import torch
 import transformers
 
-import forja.models.hf  # noqa: F401  (registers model type forja)
-
+from forja.models import hf
 from forja.models.hub import load_run_model
 from forja.pipeline import run_stages
 from forja.recipe_file import load_recipe
@@ -120,11 +119,20 @@ def test_three_commands_take_a_csv_to_verdicts(project: Path) -> None:
     assert "Nothing to do" in again.stdout, again.stderr
     theirs = transformers.AutoModelForSequenceClassification.from_pretrained(runs / "triage" / "model")
     assert theirs.config.id2label == {0: "ham", 1: "spam"}
+    assert isinstance(theirs, hf.ForjaForSequenceClassification)
 
 
 def test_a_classifier_with_lora_trains_little_and_tells_apart(project: Path) -> None:
-    run = tune(project, "classify", "mails.csv", "lora", "finetune.epochs=8", "finetune.ngrams=0", "finetune.lora={rank: 4}",
-               "finetune.optimizer.rate=1e-2")  # fmt: skip
+    run = tune(
+        project,
+        "classify",
+        "mails.csv",
+        "lora",
+        "finetune.epochs=8",
+        "finetune.ngrams=0",
+        "finetune.lora={rank: 4}",
+        "finetune.optimizer.rate=1e-2",
+    )
     receipt = run.receipt("training")
     assert receipt is not None
     assert receipt["figures"]["trained_parameters"] < 0.3 * receipt["figures"]["parameters"]
@@ -144,7 +152,8 @@ def test_a_chat_run_answers_as_it_was_taught(project: Path) -> None:
     run = tune(project, "chat", "chats.jsonl", "helper", "finetune.epochs=12", "finetune.optimizer.rate=6e-3")
     assert figures(run, "held-out")["perplexity"] < 3
     runs = project / "runs"
-    said = forja("chat", "helper", "--temperature", 0, "--max-tokens", 8, runs=runs, stdin="What does the server do in case 7?\n\n")
+    asked = "What does the server do in case 7?\n\n"
+    said = forja("chat", "helper", "--temperature", 0, "--max-tokens", 8, runs=runs, stdin=asked)
     assert said.returncode == 0, said.stderr
     assert "It " in said.stdout
     assert "not tuned to chat" not in said.stderr

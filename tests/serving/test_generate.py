@@ -101,7 +101,9 @@ def test_pieces_join_to_what_the_tokens_decode_to(tokenizer: Tokenizer) -> None:
 def test_a_chat_longer_than_the_context_still_gets_a_reply(tokenizer: Tokenizer, tuned: bool) -> None:
     model = small_model("modern")
     messages = [{"role": "user", "content": sentences(1, 30)}]
-    reply = "".join(chat_reply(model, tokenizer, messages, max_tokens=8, seed=1, encode=tokenizer.encode_chat if tuned else None))
+    reply = "".join(
+        chat_reply(model, tokenizer, messages, max_tokens=8, seed=1, encode=tokenizer.encode_chat if tuned else None)
+    )
     assert "\nUser:" not in reply
 
 
