@@ -105,9 +105,12 @@ def load_run_model(run_folder: Path) -> tuple[Transformer, Tokenizer]:
         return load_folder(folder), load_tokenizer(folder)
     from forja.models.base import Base
     from forja.models.foreign import load_decoder
+    from forja.tokens.texts import begin_id
 
     foreign: Any = load_decoder(Base(str(folder), folder)).eval()
-    return foreign, load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder)
+    tokenizer.end_of_text = begin_id(folder)
+    return foreign, tokenizer
 
 
 def load_folder(folder: Path, *, headless: bool = False) -> Transformer:

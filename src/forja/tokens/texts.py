@@ -95,9 +95,18 @@ def padding_id(folder: Path) -> int | None:
     return _named(folder, "pad_token", "eos_token")
 
 
+def begin_id(folder: Path) -> int:
+    """The id that begins a document: the beginning of text, or the end. Raises ForjaError where neither is told."""
+    return _parting(folder, "bos_token", "eos_token", "cls_token")
+
+
 def end_id(folder: Path) -> int:
     """The id that parts documents: the end of text, or the beginning. Raises ForjaError where neither is told."""
-    found = _named(folder, "eos_token", "bos_token", "sep_token")
+    return _parting(folder, "eos_token", "bos_token", "sep_token")
+
+
+def _parting(folder: Path, *roles: str) -> int:
+    found = _named(folder, *roles)
     if found is None:
         raise ForjaError(
             "the tokenizer names no end of text, which parts one document from the next.",
