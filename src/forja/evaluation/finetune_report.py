@@ -88,8 +88,8 @@ def _content(run_folder: Path, machine: Mapping[str, str]) -> dict[str, Any]:
     examples, trained = kept["examples"]["figures"], kept["training"]["figures"]
     curve = read_json(run_folder / "evaluation" / "learning_curve.json")
     curve = curve if curve and curve["points"] else None
-    sections = task_sections(run_folder)
-    own = f"task-{OWN.get(kind, 'held-out')}"
+    own = OWN.get(kind, "held-out")
+    sections = task_sections(run_folder, first=own)
     unit = "nats an example" if kind in OWN else "nats a token"
     return {
         "name": run_folder.name,
@@ -106,7 +106,7 @@ def _content(run_folder: Path, machine: Mapping[str, str]) -> dict[str, Any]:
         "choices": choices(kept["training"].get("resolved", {}), trained.get("measured", {})),
         "stages": [(one["stage"], one.get("seconds", 0.0)) for one in kept.values() if "stage" in one],
         "tasks": sections,
-        "own": [section for section in sections if section.anchor == own],
+        "own": [section for section in sections if section.anchor == f"task-{own}"],
         "charts": curve_charts(findings.curves(run_folder / "training"), unit=unit),
         "curve": curve,
         "curve_chart": learning_curve_chart(curve) if curve else "",

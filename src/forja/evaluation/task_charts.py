@@ -20,7 +20,7 @@ from forja.evaluation.wording import percent
 EDGE = 6
 WIDE = 8.2
 """Units a character, at most, in wide typefaces."""
-CELL, CORNER, HEAD = 46, 110, 40
+CELL, WIDEST, CORNER, HEAD = 46, 120, 110, 34
 MOST_CLASSES = 7
 """Classes of a confusion matrix that still fit the drawing."""
 
@@ -126,10 +126,13 @@ def confusion_chart(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> M
     """counts: [[true label's, by told label]]. A cell is as dark as its share of its row, and mistakes of another
     colour. For MOST_CLASSES at most."""
     title = "What was told of each class"
-    wide = min(2 * CELL, (WIDTH - CORNER) // len(labels))
-    body = [f'<text x="2" y="{HEAD - 8}">truly</text>']
-    for column, label in enumerate(labels):
-        body.append(_centred(CORNER + wide * (column + 0.5), HEAD - 8, _cut(f"told {label}", wide), f"told {label}"))
+    wide = min(WIDEST, (WIDTH - CORNER) // len(labels))
+    body = [f'<text x="2" y="{HEAD - 8}">truly / told</text>']
+    told = [f"told {label}" for label in labels]
+    if any(len(one) > wide / WIDE for one in told):
+        told = list(labels)
+    for column, one in enumerate(told):
+        body.append(_centred(CORNER + wide * (column + 0.5), HEAD - 8, _cut(one, wide), one))
     for row, label in enumerate(labels):
         top, of_row = HEAD + row * CELL, sum(counts[row])
         body.append(

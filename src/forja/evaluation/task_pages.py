@@ -31,8 +31,14 @@ MOST_SPREADS = 20
 MOST_ROWS = 60
 MOST_COLUMNS = 5
 MOST_CONFUSED = 12
+MOST_FOUND = 20
 GATHERED = ("glue", "superglue")
 """Families of tasks that one table tells of."""
+DIFFERENCES = {
+    "demographic_parity_difference": "Demographic parity",
+    "equalized_odds_difference": "Equalised odds",
+    "f1": "F1",
+}
 NEUTRAL = {"share": 0.5, "female_over_male": 0.0, "bias": 0.0}
 """By what a figure of bias is called, its value where there is no preference."""
 
@@ -56,16 +62,18 @@ class Groups(NamedTuple):
 
 
 class Fairness(NamedTuple):
-    """A column's differences: (what is measured, (value, low, high) mappings of parity, odds and F1, or None)."""
+    """A column's differences between groups. rows: what is measured, and of each of `columns` the figure or None."""
 
     column: str
+    columns: list[str]
     rows: list[tuple[str, list[Told | None]]]
     notes: list[str]
 
 
 class Section(NamedTuple):
     """A task's section. anchor: its place on the page; rows: all figures; beside: what stands beside them; confused:
-    the commonest mistakes as (label, told, items), of classes too many to draw; wrong: items that went wrong."""
+    the commonest mistakes as (label, told, items), of classes too many to draw; findings: of scanned code, by rule;
+    wrong: items that went wrong."""
 
     anchor: str
     title: str
@@ -78,6 +86,7 @@ class Section(NamedTuple):
     groups: list[Groups]
     fairness: list[Fairness]
     confused: list[tuple[str, str, int]]
+    findings: list[tuple[str, int]]
     wrong: list[Told]
 
 
@@ -87,9 +96,10 @@ def tasks_of(run_folder: Path) -> list[dict[str, Any]]:
     return [told for told in found if isinstance(told, dict) and {"task", "kind", "items", "figures"} <= told.keys()]
 
 
-def task_sections(run_folder: Path) -> list[Section]:
-    """A section a task of the run, and one a family of tasks. Raises ForjaError for a damaged file."""
-    found = tasks_of(run_folder)
+def task_sections(run_folder: Path, *, first: str = "") -> list[Section]:
+    """A section a task of the run, and one a family of tasks. first: the task that comes before all others. Raises
+    ForjaError for a damaged file."""
+    found = sorted(tasks_of(run_folder), key=lambda told: told["task"] != first)
     sections = [_section(told) for told in found if not _family(told)]
     for family in GATHERED:
         members = [told for told in found if _family(told) == family]
@@ -126,6 +136,7 @@ def _section(told: Told) -> Section:
         groups=_groups(told),
         fairness=[_fairness(one) for one in _measured_fairness(details)],
         confused=[] if drawn or not square else _confused(details["labels"], square),
+        findings=sorted((details.get("findings") or {}).items(), key=lambda found: -found[1])[:MOST_FOUND],
         wrong=details.get("wrong") or [],
     )
 
@@ -258,19 +269,18 @@ def _confused(labels: Sequence[Any], square: Sequence[Sequence[int]]) -> list[tu
 
 def _fairness(fairness: Told) -> Fairness:
     """As it is on all items, and with each mitigation beside what is without it on the same items."""
-    rows = [("As it is, all items", _differences(fairness))]
+    measured = [("As it is, all items", fairness)]
     for name, after in (fairness.get("mitigated") or {}).items():
         shown, of = MITIGATIONS.get(name, name.replace("-", " ")), f", {after['of']}" if "of" in after else ""
         items = f" ({after['items']:,} items)" if "items" in after else ""
         if "before" in after:
-            rows.append((f"{shown}{of}{items}: before", _differences(after["before"])))
-        rows.append((f"{shown}{of}{items}: after", _differences(after)))
-    return Fairness(column_of(fairness["group"]), rows, fairness_notes(fairness))
-
-
-def _differences(figures: Told) -> list[Told | None]:
-    names = ("demographic_parity_difference", "equalized_odds_difference", "f1")
-    return [figures[name] if _known(figures.get(name)) else None for name in names]
+            measured.append((f"{shown}{of}{items}: before", after["before"]))
+        measured.append((f"{shown}{of}{items}: after", after))
+    names = [name for name in DIFFERENCES if any(_known(figures.get(name)) for _, figures in measured)]
+    rows = [
+        (shown, [figures[name] if _known(figures.get(name)) else None for name in names]) for shown, figures in measured
+    ]
+    return Fairness(column_of(fairness["group"]), [DIFFERENCES[name] for name in names], rows, fairness_notes(fairness))
 
 
 # --- families ------------------------------------------------------------------------------------
@@ -304,6 +314,7 @@ def _gathered(family: str, members: Sequence[Told]) -> Section:
         groups=[],
         fairness=[],
         confused=[],
+        findings=[],
         wrong=[],
     )
 

@@ -35,10 +35,17 @@ NAMES = {
     "stereotype_share": "Stereotype the likelier",
     "stereotype_share_same_length": "Stereotype the likelier, same length",
     "female_over_male": "Nats by which she is likelier than he",
+    "correlation_bls": "Correlation with labour statistics",
+    "correlation_bergsma": "Correlation with text",
+    "bls": "Women, % in labour statistics",
+    "bergsma": "Women, % in text",
     "bits_per_byte": "Bits per byte",
     "nats_per_token": "Nats a token",
+    "insecure_rate_reference": "Insecure rate of the set's own insecure code",
 }
-BY = {"bias_type": "kind of bias", "refers_to": "whom the pronoun stands for", "lang": "language", "cwe": "CWE"}
+UNITS = ("line", "session")
+"""What a figure's name may begin with that says of what it is."""
+BY = {"bias_type": "kind of bias", "refers_to": "whom the pronoun stands for", "lang": "language"}
 """Columns of groups whose own names say too little."""
 MITIGATIONS = {"threshold-optimizer": "Thresholds of each group's own", "reweighing": "Reweighed training rows"}
 
@@ -49,10 +56,14 @@ def title_of(task: str) -> str:
 
 
 def name_of(figure: str) -> str:
-    """A figure's name as people read it; what comes before a dot is of its parts."""
-    *parts, name = figure.split(".") if figure not in NAMES else [figure]
-    said = NAMES.get(name, name.replace("_", " "))
-    return ": ".join([*(part.replace("_", " ") for part in parts), said if parts else said[:1].upper() + said[1:]])
+    """A figure's name as people read it; what comes before a dot, the name of a task or a unit, is told as it is."""
+    if figure in NAMES:
+        return NAMES[figure]
+    part, _, name = figure.rpartition(".")
+    said = NAMES.get(name, name[:1].upper() + name[1:].replace("_", " "))
+    if part in UNITS:
+        return f"{said} by {part}"
+    return f"{part}: {said}" if part else said
 
 
 def column_of(column: str) -> str:
@@ -72,6 +83,13 @@ def sentences(told: Told) -> list[str]:
         said.append(f"A model without a preference comes to {details['neutral']:.1f}.")
     if details.get("threshold") is not None:
         said.append(_threshold(details))
+    for unit, nats in (details.get("thresholds") or {}).items():
+        said.append(
+            f"A {unit} is called anomalous from {nats:.2f} nats a token up: {details['quantile']:.0%} of the normal "
+            "ones that were set apart lie below."
+        )
+    if details.get("scanners"):
+        said.append(_scanned(told))
     removed = {reason: count for reason, count in (details.get("removed") or {}).items() if count}
     if removed:
         said.append(f"Left out before measuring: {_listed(removed)}.")
@@ -121,6 +139,15 @@ def _threshold(details: Told) -> str:
     plain = details.get("unadapted")
     if plain and (f1 := plain["figures"].get("f1")):
         said += f" At that of the validation examples, {plain['threshold']:.3f}, F1 would be {f1['value']:.3f}."
+    return said
+
+
+def _scanned(told: Told) -> str:
+    figures = told["figures"]
+    ran = "those with tests ran locked in" if figures.get("secure_and_functional_rate") else "none was run"
+    said = f"Completions were parsed and scanned by {' and '.join(told['details']['scanners'])}; {ran}."
+    if (figures.get("insecure_rate") or {}).get("value") is None:
+        said += " None is valid Python, so that there is no insecure rate."
     return said
 
 
