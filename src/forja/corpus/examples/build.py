@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from forja.corpus.examples.layouts import Example, read_examples
-from forja.corpus.examples.split import SPLITS, split_examples
+from forja.corpus.examples.split import SPLITS, shown_labels, split_examples
 from forja.errors import ForjaError
 from forja.progress import say
 from forja.run import write_json_atomic
@@ -90,6 +90,8 @@ def build_examples(
     counts = {name: len(part) for name, part in splits.parts.items()}
     said = ", ".join(f"{count:,} {name}" for name, count in counts.items())
     say(f"  {said}{_removed_sentence(left_out)}")
+    if read.unanswered:
+        say(f"  {read.unanswered:,} conversations went on after the last answer, and were cut there")
     return ExampleFigures(
         **counts,
         labels=dict(sorted(Counter(str(one.label) for one in kept if one.label is not None).items())),
@@ -106,10 +108,10 @@ def _removed_sentence(left_out: Counter[str]) -> str:
 
 
 def _require_known(parts: dict[str, list[Example]], names: list[str]) -> None:
-    strange = sorted({str(one.label) for part in parts.values() for one in part} - set(names))
+    strange = {str(one.label) for part in parts.values() for one in part} - set(names)
     if strange:
         raise ForjaError(
-            f"{', '.join(strange[:5])} occurs in the held-out examples and in none that are trained on.",
+            f"{shown_labels(strange)} occurs in the held-out examples and in none that are trained on.",
             where="examples",
             fix="Give more examples of each class, or mend the labels.",
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -26,6 +26,8 @@ FEWEST = 20
 STRATUM = 10
 """Examples of a class and source from which each split gets some."""
 NEAR = NearDuplicates(threshold=0.8)
+SHOWN, MOST_SHOWN = 40, 5
+"""Characters of a label, and labels, that an error shows."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,10 @@ def split_examples(
 
 def _unique(examples: Sequence[Example], removed: list[tuple[str, str, str]], *, labelled: bool) -> list[Example]:
     """One of each text that reads the same, sorted by id; none of those that have two labels."""
-    keyed = sorted(((_key(one, labelled), one) for one in examples), key=lambda pair: (pair[0], pair[1].id))
+    keyed = sorted(
+        ((_key(one, labelled), one) for one in examples),
+        key=lambda pair: (pair[0], pair[1].id, pair[1].source, sorted(pair[1].groups.items())),
+    )
     kept = []
     for _, alike in groupby(keyed, key=lambda pair: pair[0]):
         members = [one for _, one in alike]
@@ -124,17 +129,25 @@ def _require_classes(examples: Sequence[Example]) -> None:
     counts = Counter(one.label for one in examples)
     if len(counts) < 2:
         raise ForjaError(
-            f"all examples are of one class ({next(iter(counts))}), and there is nothing to tell apart.",
+            f"all examples are of one class ({shown_labels(map(str, counts))}), and there is nothing to tell apart.",
             where="examples",
             fix="Give examples of another class too.",
         )
-    few = [label for label, count in counts.items() if count < 2]
+    few = {str(label) for label, count in counts.items() if count < 2}
     if few:
         raise ForjaError(
-            f"there is only one example of {', '.join(map(str, sorted(few, key=str)[:5]))}.",
+            f"there is only one example of {shown_labels(few)}.",
             where="examples",
             fix="Give at least two of each class.",
         )
+
+
+def shown_labels(labels: Iterable[str]) -> str:
+    """Labels as an error shows them: a few, and short, as a wrong column of labels holds texts."""
+    names = sorted(labels)
+    shown = [name if len(name) <= SHOWN else f"{name[:SHOWN]}..." for name in names[:MOST_SHOWN]]
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {more:,} more" if more else "")
 
 
 def _allocated(
@@ -144,20 +157,58 @@ def _allocated(
     members: dict[int, list[Example]] = {}
     for one, cluster in zip(examples, clusters.tolist(), strict=True):
         members.setdefault(cluster, []).append(one)
-    strata: dict[tuple[str, str], list[tuple[bytes, list[Example]]]] = {}
-    for alike in members.values():
-        first = min(alike, key=lambda one: one.id)
-        draw = hashlib.sha256(f"{seed}:{first.id}".encode()).digest()
-        strata.setdefault((str(first.label), first.source), []).append((draw, alike))
     parts: dict[str, list[Example]] = {name: [] for name in SPLITS}
-    for _, drawn in sorted(strata.items()):
-        queue = [alike for _, alike in sorted(drawn, key=lambda pair: pair[0])]
+    owed = dict.fromkeys(fractions, 0.5)  # by strata too small for a share of their own: together they give one
+    for queue in _strata(list(members.values()), seed):
         count = sum(map(len, queue))
         for name, fraction in fractions.items():
-            wanted = math.ceil(fraction * count) if count >= STRATUM else round(fraction * count)
-            taken = 0
-            while taken < wanted and len(queue) > 1:
-                parts[name] += queue[0]
-                taken += len(queue.pop(0))
+            if count >= STRATUM:
+                parts[name] += _taken(queue, math.ceil(fraction * count))
+                continue
+            owed[name] += fraction * count
+            given = _taken(queue, math.floor(owed[name]))
+            owed[name] -= len(given)
+            parts[name] += given
         parts["train"] += [one for alike in queue for one in alike]
+    empty = [name for name, fraction in fractions.items() if fraction and not parts[name]]
+    if empty:
+        raise ForjaError(
+            f"nothing is left to hold out ({' and '.join(empty)}): the examples are near duplicates of one another.",
+            where="examples",
+            fix="Give examples that differ.",
+        )
     return parts
+
+
+def _taken(queue: list[list[Example]], wanted: int) -> list[Example]:
+    """The first clusters of the queue, taken out of it, that hold as many examples as wanted; one cluster stays. One
+    that is larger than what is wanted stays too, where others are smaller: it would fill a split with one text."""
+    largest = max(wanted, min(map(len, queue)))
+    taken: list[Example] = []
+    place = 0
+    while len(taken) < wanted and len(queue) > 1 and place < len(queue):
+        if len(queue[place]) > largest:
+            place += 1
+        else:
+            taken += queue.pop(place)
+    return taken
+
+
+def _strata(clusters: list[list[Example]], seed: int) -> list[list[list[Example]]]:
+    """Clusters by class and source, drawn in the seed's order; of a class the sources that are small are one stratum.
+
+    A cluster's examples are sorted by id, and the first of them says where it belongs.
+    """
+    named: dict[tuple[str, str], list[list[Example]]] = {}
+    for alike in clusters:
+        named.setdefault((str(alike[0].label), alike[0].source), []).append(alike)
+    strata: dict[tuple[str, str], list[list[Example]]] = {}
+    for (label, source), members in named.items():
+        small = sum(map(len, members)) < STRATUM
+        strata.setdefault((label, "" if small else source), []).extend(members)
+    drawn = sorted(strata.items(), key=lambda pair: pair[0])
+    return [sorted(members, key=lambda alike: _draw(alike, seed)) for _, members in drawn]
+
+
+def _draw(alike: list[Example], seed: int) -> bytes:
+    return hashlib.sha256(f"{seed}:{alike[0].id}".encode()).digest()
