@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ def drawn(strength: float, seed: int, items: int = ITEMS) -> tuple[np.ndarray, n
     return labels, 1 / (1 + np.exp(-(strength * (labels - 0.5) + choose.normal(size=items))))
 
 
+@cache
 def classified(
     *, better: float = 0.02, task: str = "classification", text: str = "Verify your account at [URL]", seed: int = 3
 ) -> TaskResult:
@@ -133,6 +135,7 @@ def classified(
     return TaskResult(task, "classification", ITEMS, figures, details, rows)
 
 
+@cache
 def classified_of_many(classes: int, task: str = "classification") -> TaskResult:
     choose = np.random.default_rng(5)
     labels = choose.integers(classes, size=ITEMS)
@@ -154,6 +157,7 @@ def classified_of_many(classes: int, task: str = "classification") -> TaskResult
     return TaskResult(task, "classification", ITEMS, multiclass_figures(labels, scores, 0), details)
 
 
+@cache
 def answered(share: float = 0.31) -> TaskResult:
     """Multiple choice by set, as cyber-knowledge leaves it."""
     choose = np.random.default_rng(2)
@@ -237,6 +241,7 @@ def read() -> TaskResult:
     return TaskResult("language", "language", 100, of_source, details)
 
 
+@cache
 def scored() -> TaskResult:
     """A CVSS score told, of which answers without one leave it no number."""
     targets = np.linspace(0, 10, 60)

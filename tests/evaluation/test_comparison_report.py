@@ -1,0 +1,96 @@
+"""The page of two runs beside each other: real differences first, each with its interval, safe and readable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from evaluation.made_results import classified, every_kind, read, write_results
+from evaluation.reading import Page
+from evaluation.test_compare import answered, measured
+from forja.errors import ForjaError
+from forja.evaluation.compare import compare
+from forja.evaluation.comparison_report import comparison_report
+
+
+def text_of(first: Path, second: Path, folder: Path) -> str:
+    return Page(comparison_report(first, second, folder / "page.html").read_text()).text
+
+
+def test_real_differences_come_first_with_their_intervals(tmp_path: Path) -> None:
+    first, second = measured(tmp_path / "small", 2.0), measured(tmp_path / "large", 3.0, seed=1)
+    rows = compare(first, second)
+    real = [row for row in rows if row.real]
+    text = text_of(first, second, tmp_path)
+    assert f"Of {len(rows)} figures that both have, {len(real)} differ by more than chance." in text
+    f1 = next(row for row in rows if row.figure == "f1")
+    told = f"Classification, F1 : higher in large by {f1.difference.value:.3f}, {f1.second.value:.3f} after"
+    assert told in text
+    assert f"(95% interval {f1.difference.low:+.3f} to {f1.difference.high:+.3f}, p < 0.001)" in text
+    assert text.index(told) < text.index("Both runs told 500 items in common")
+    assert text.count(", real") == len(real)
+
+
+def test_in_a_tasks_table_the_real_differences_come_first(tmp_path: Path) -> None:
+    first, second = measured(tmp_path / "small", 2.0), measured(tmp_path / "large", 2.4, seed=1)
+    rows = compare(first, second)
+    assert {row.real for row in rows} == {True, False}  # or else this would test nothing
+    html = comparison_report(first, second, tmp_path / "page.html").read_text()
+    marks = [", real" in row for row in html.split("<tbody>")[1].split("</tbody>")[0].split("</tr>")[:-1]]
+    assert marks == sorted(marks, reverse=True)
+
+
+def test_where_nothing_differs_that_is_said_and_nothing_is_listed(tmp_path: Path) -> None:
+    run = measured(tmp_path / "small", 2.0)
+    text = text_of(run, run, tmp_path)
+    assert "that both have differs by more than chance" in text
+    assert "Differences that are real" not in text
+    assert ", real" not in text
+
+
+def test_runs_of_other_items_are_said_to_share_none(tmp_path: Path) -> None:
+    first, second = measured(tmp_path / "a", 2.0), measured(tmp_path / "b", 4.0, seed=1, first=1000)
+    assert "The runs share no items here" in text_of(first, second, tmp_path)
+
+
+def test_a_perplexity_does_not_flatten_the_chart_of_shares(tmp_path: Path) -> None:
+    first, second = (write_results(tmp_path / name, [classified(), read()]) for name in ("a", "b"))
+    html = comparison_report(first, second, tmp_path / "page.html").read_text()
+    language = html[html.index("<h2>Language</h2>") :]
+    assert "Perplexity" in language
+    assert "<svg" not in language
+    assert "<svg" in html
+
+
+def test_only_tasks_that_both_have_are_told(tmp_path: Path) -> None:
+    first = measured(tmp_path / "a", 2.0)
+    answered(first, "cyber-knowledge", np.arange(50) % 2)
+    assert "Cyber knowledge" not in text_of(first, measured(tmp_path / "b", 2.0, seed=1), tmp_path)
+
+
+def test_a_run_without_evaluation_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ForjaError, match="no evaluation task"):
+        comparison_report(measured(tmp_path / "a", 2.0), tmp_path / "empty", tmp_path / "page.html")
+
+
+def test_hostile_names_are_shown_and_never_run(tmp_path: Path) -> None:
+    first, second = measured(tmp_path / "<img src=x>", 2.0), measured(tmp_path / "<script>", 4.0, seed=1)
+    html = comparison_report(first, second, tmp_path / "page.html").read_text()
+    assert "<script" not in html
+    assert "<img" not in html
+    assert "<img src=x> and <script>" in Page(html).text
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_browser_shows_the_comparison_whole(
+    look: Callable[[Path, int, str], Any], tmp_path: Path, width: int
+) -> None:
+    runs = [write_results(tmp_path / (name * 3), every_kind()) for name in ("first-of-a-long-name", "second")]
+    write_results(runs[1], [classified(seed=9)])
+    page = look(comparison_report(*runs, tmp_path / "page.html"), width, "light")
+    assert page.locator("h2").count() >= 10
