@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from forja.errors import ForjaError
+from forja.evaluation.code_pieces import is_valid
 
 RULES = Path(__file__).parent / "rules" / "semgrep"
 SECONDS = 600
@@ -30,15 +30,6 @@ class Finding:
     cwe: int | None
     severity: str
     line: int
-
-
-def is_valid(code: str) -> bool:
-    """Whether it is Python's syntax."""
-    try:
-        ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True
 
 
 def scanners() -> list[str]:

@@ -7,8 +7,6 @@ positive class and of labels of 0 and 1, (items,) each; what is at a threshold o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
@@ -20,15 +18,10 @@ LEAST = 1e-7
 """Probabilities are held this far from 0 and 1, that they have a logit."""
 RAREST = 0.01
 """Share that the rarer class of a collection is taken to have, at least."""
-WIDTH = 0.2
-"""Of the kernel under which validation scores become densities, in standard deviations of all of them."""
-MOVED = 0.05
-"""Nats a score by which two heaps must explain a collection better than validation's classes."""
-STANDS_APART = 2.5
-"""Standard deviations between two heaps from which there is a valley: more than the 2 of Ashman, Bird and Zepf (1994),
-as a collection almost without positives falls into two heaps of negatives."""
-GRID = np.linspace(-17, 17, 681)
 ROUNDS = 300
+WIDTH, FLOOR, PULL, EDGE = 0.05, 0.3, 12.0, 0.1
+"""Of the valley, in distances between the medians of validation's classes: the kernel's width, the density below which
+none is lower, how strongly it is drawn to where the threshold is expected, and how far from the medians it keeps."""
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -90,39 +83,61 @@ def adapted_threshold(probability_of_new: Floats, *, validation: tuple[Floats, I
     """A threshold for a collection without labels, and a sentence that says where it comes from. validation:
     probabilities and labels of data of the training's origin.
 
-    Where its scores look like a mixture of validation's two classes, only their shares are taken to be others; where
-    two normal heaps explain them better, by more than MOVED, and the heaps stand apart, the scores themselves have
-    moved, and the threshold lies in the valley between. Where there is too little to go by, it is validation's
-    threshold of the highest F1.
+    It is the one in the middle of three, so that one that fails does no harm: where F1 is expected to be highest on
+    validation data; where it moves to if only the share of positives is another (`shifted_prior`); and the valley
+    between the collection's own heaps of scores. Where there is too little to go by, it is the first.
     """
     probability, labels = validation
     if not labels.any():
         return 0.5, "0.5, as no validation label is positive"
-    if len(probability_of_new) < FEWEST or len(labels) < FEWEST or labels.all():
-        few = "the collection" if len(probability_of_new) < FEWEST else "the validation data"
-        sentence = f"of the highest F1 on the validation data, as {few} is too small to adapt it"
+    if len(labels) < FEWEST or labels.all():
+        sentence = "of the highest F1 on the validation data, which is too small to adapt it"
         return best_f1_threshold(labels, probability), sentence
-    new = logits(probability_of_new)
-    mixed, heaps = mixture_of_classes(new, logits(probability), labels), two_heaps(new)
-    moved = heaps.apart > STANDS_APART and heaps.likelihood - mixed.likelihood > MOVED
-    threshold = 1 / (1 + np.exp(-(heaps if moved else mixed).threshold))
-    why = (
-        "its scores lie elsewhere than validation's, in two heaps"
-        if moved
-        else "its scores are a mixture of validation's classes, in other shares"
+    slope, height = platt(logits(probability), labels)
+    calibrated = _sigmoid(slope * logits(probability) + height)
+    known = float(logits(np.array([expected_f1_threshold(calibrated)]))[0] - height) / slope
+    if len(probability_of_new) < FEWEST:
+        sentence = "of the highest F1 to expect on the validation data, as the collection is too small to adapt it"
+        return float(_sigmoid(np.array(known))), sentence
+    new, prior = logits(probability_of_new), float(labels.mean())
+    share = shifted_prior(_sigmoid(slope * new + height), prior)
+    shifted = (np.log(prior / (1 - prior)) - np.log(share / (1 - share)) - height) / slope
+    middle = float(
+        np.median([known, shifted, valley(new, logits(probability), labels, (shifted - height / slope) / 2)])
     )
-    share = float((probability_of_new >= threshold).mean())
-    return threshold, f"adapted to this collection without its labels: {why}; {share:.0%} are told positive"
+    threshold = float(_sigmoid(np.array(middle)))
+    told = float((probability_of_new >= threshold).mean())
+    return threshold, (
+        "adapted to this collection without its labels, the one in the middle of validation's, of that moved by the "
+        f"share of positives ({share:.0%} by its scores), and of the valley between its scores; {told:.0%} are told "
+        "positive"
+    )
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """A way to see a collection's scores. threshold: in logits; likelihood: nats a score; apart: Ashman's D, the
-    distance of the two means in standard deviations (Ashman, Bird and Zepf 1994, equation 4)."""
+def platt(scores: Floats, labels: Ints) -> tuple[float, float]:
+    """The slope and height of the line of log odds over scores, by logistic regression (Platt 1999)."""
+    from sklearn.linear_model import LogisticRegression
 
-    threshold: float
-    likelihood: float
-    apart: float = 0.0
+    fitted = LogisticRegression(C=100).fit(scores[:, None], labels)
+    return max(float(fitted.coef_[0, 0]), LEAST), float(fitted.intercept_[0])
+
+
+def valley(new: Floats, known: Floats, labels: Ints, expected: float) -> float:
+    """Where the density of a collection's scores is lowest between the medians of validation's classes, `expected`
+    preferred where it is about as low elsewhere. new, known: logits."""
+    low, high = (float(np.median(known[labels == label])) for label in (0, 1))
+    apart = high - low
+    if apart <= 0:
+        return expected
+    places = np.linspace(low + EDGE * apart, high - EDGE * apart, 201)
+    kernel = np.exp(-0.5 * ((places[:, None] - new[None, :]) / (WIDTH * apart)) ** 2)
+    density = kernel.mean(axis=1) / (WIDTH * np.sqrt(2 * np.pi))
+    cost = np.log(density + FLOOR) + PULL * ((places - expected) / apart) ** 2
+    return float(places[int(cost.argmin())])
+
+
+def _sigmoid(scores: Floats) -> Floats:
+    return 1 / (1 + np.exp(-np.clip(scores, -40, 40)))
 
 
 def logits(probability: Floats) -> Floats:
@@ -130,41 +145,3 @@ def logits(probability: Floats) -> Floats:
     held = np.clip(probability, LEAST, 1 - LEAST)
     odds: Floats = np.log(held) - np.log1p(-held)
     return odds
-
-
-def mixture_of_classes(new: Floats, known: Floats, labels: Ints) -> Fitted:
-    """Each class's scores lie as validation's do, smoothed; the share of positives is the likeliest, by EM, and the
-    threshold that of the fewest expected errors. new, known: logits."""
-    width = max(WIDTH * float(known.std()), GRID[1] - GRID[0])
-    negatives, positives = (_density(known[labels == label], width) for label in (0, 1))
-    cells = np.clip(np.searchsorted(GRID, new) - 1, 0, len(GRID) - 2)
-    share = shifted_prior(positives[cells] / (positives[cells] + negatives[cells]), 0.5)
-    errors = share * np.cumsum(positives) + (1 - share) * (1 - np.cumsum(negatives))
-    mixed = share * positives[cells] + (1 - share) * negatives[cells]
-    return Fitted(float(GRID[1:][errors.argmin()]), float(np.log(mixed / (GRID[1] - GRID[0])).mean()))
-
-
-def _density(scores: Floats, width: float) -> Floats:
-    """Share of scores in each cell of GRID under a normal kernel, and a little everywhere."""
-    counts = np.histogram(np.clip(scores, GRID[0], GRID[-1]), bins=GRID)[0]
-    middles = (GRID[1:] + GRID[:-1]) / 2
-    smooth = np.exp(-0.5 * ((middles[:, None] - middles[None, :]) / width) ** 2) @ counts
-    raised = smooth / smooth.sum() + 1e-5
-    density: Floats = raised / raised.sum()
-    return density
-
-
-def two_heaps(new: Floats) -> Fitted:
-    """Two normal components of any widths, by EM; the threshold is where the higher one becomes the likelier. new:
-    logits."""
-    from sklearn.mixture import GaussianMixture
-
-    if np.ptp(new) == 0:
-        return Fitted(float(new[0]), -np.inf)
-    fitted = GaussianMixture(2, random_state=0, n_init=2).fit(new[:, None])
-    means, variances = fitted.means_[:, 0], fitted.covariances_[:, 0, 0]
-    between = np.linspace(means.min(), means.max(), 2001)
-    likelier = fitted.predict_proba(between[:, None])[:, int(means.argmax())] >= 0.5
-    threshold = float(between[int(likelier.argmax())]) if likelier.any() else float(means.max())
-    apart = float(np.sqrt(2) * np.ptp(means) / np.sqrt(variances.sum()))
-    return Fitted(threshold, float(fitted.score(new[:, None])), apart)

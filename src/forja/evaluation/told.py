@@ -46,7 +46,7 @@ class Rule:
         if self.adapt and self.validation is not None:
             return adapted_threshold(scores[:, self.positive], validation=self.validation)
         if self.known is not None:
-            return self.known, "of the highest F1 on the validation examples"
+            return self.known, "of the highest F1 to expect, on the validation examples"
         return 0.5, "0.5, as there are no validation scores"
 
 
