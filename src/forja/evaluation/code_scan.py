@@ -20,6 +20,7 @@ RULES = Path(__file__).parent / "rules" / "semgrep"
 SECONDS = 600
 SEVERE = ("MEDIUM", "HIGH", "ERROR", "WARNING")
 """Severities that count: bandit's two upper ones, and semgrep's."""
+NOT_SCANNED = "not-scanned"
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ def scanners() -> list[str]:
 
 
 def scan(codes: Sequence[str]) -> list[list[Finding]]:
-    """The severe findings in each piece of code, by line. What is no valid Python has none. Raises ForjaError."""
+    """The severe findings in each piece of code, by line. What is no valid Python has none; what a scanner fails on has
+    NOT_SCANNED, as nothing speaks for it. Comments that silence a scanner are not heeded. Raises ForjaError."""
     names = scanners()
     found: list[list[Finding]] = [[] for _ in codes]
     with tempfile.TemporaryDirectory(prefix="forja-scan-") as folder:
@@ -57,9 +59,10 @@ def scan(codes: Sequence[str]) -> list[list[Finding]]:
 
 
 def _bandit(folder: str) -> list[tuple[str, Finding]]:
-    command = [sys.executable, "-I", "-m", "bandit", "--quiet", "--recursive", "--format", "json", folder]
-    told = _told(command, "bandit")
-    return [
+    command = [sys.executable, "-I", "-m", "bandit", "--quiet", "--ignore-nosec", "--format", "json"]
+    told = _told([*command, "--recursive", folder], "bandit")
+    failed = [(one["filename"], Finding(NOT_SCANNED, None, "ERROR", 1)) for one in told["errors"]]
+    return failed + [
         (
             one["filename"],
             Finding(one["test_id"], (one.get("issue_cwe") or {}).get("id"), one["issue_severity"], one["line_number"]),
@@ -69,9 +72,10 @@ def _bandit(folder: str) -> list[tuple[str, Finding]]:
 
 
 def _semgrep(folder: str) -> list[tuple[str, Finding]]:
-    command = ["semgrep", "scan", "--config", str(RULES), "--json", "--quiet", "--metrics=off"]
+    command = ["semgrep", "scan", "--config", str(RULES), "--json", "--quiet", "--metrics=off", "--disable-nosem"]
     told = _told([*command, "--disable-version-check", "--no-git-ignore", folder], "semgrep")
-    return [
+    failed = [(one["path"], Finding(NOT_SCANNED, None, "ERROR", 1)) for one in told["errors"] if "path" in one]
+    return failed + [
         (
             one["path"],
             Finding(
