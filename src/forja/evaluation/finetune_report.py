@@ -5,8 +5,7 @@ Its tasks are told in `task_pages.py`; the page is `finetune_report.html.jinja`.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from forja.evaluation import findings
 from forja.evaluation.curve_charts import curve_charts
 from forja.evaluation.machine import machine_description
+from forja.evaluation.metrics import flat, task_metrics
 from forja.evaluation.page import render_page
 from forja.evaluation.task_charts import learning_curve_chart
 from forja.evaluation.task_pages import task_sections, tasks_of
@@ -56,10 +56,8 @@ def finetune_metrics(run_folder: Path) -> dict[str, float]:
     metrics: dict[str, float] = {}
     for folder, receipt in _receipts(run_folder).items():
         if folder != "evaluation":  # the tasks' own files tell more
-            metrics.update(_flat({key: one for key, one in receipt["figures"].items() if key != "measured"}, folder))
-    for told in tasks_of(run_folder):
-        figures = {name: figure["value"] for name, figure in told["figures"].items()}
-        metrics.update(_flat({**figures, "items": told["items"]}, told["task"]))
+            metrics.update(flat({key: one for key, one in receipt["figures"].items() if key != "measured"}, folder))
+    metrics.update(task_metrics(run_folder))
     return dict(sorted(metrics.items()))
 
 
@@ -70,14 +68,6 @@ def render_finetune_report(run_folder: Path, machine: Mapping[str, str]) -> str:
 
 def _receipts(run_folder: Path) -> dict[str, dict[str, Any]]:
     return {folder: read_json(run_folder / folder / "receipt.json") or {"figures": {}} for folder in FOLDERS}
-
-
-def _flat(value: Any, name: str) -> Iterator[tuple[str, float]]:
-    if isinstance(value, Mapping):
-        for key, member in value.items():
-            yield from _flat(member, f"{name}.{key}")
-    elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        yield name, value
 
 
 def _content(run_folder: Path, machine: Mapping[str, str]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from forja.errors import ForjaError
 from forja.evaluation import findings
+from forja.evaluation.task_pages import tasks_of
 from forja.run import read_json
 from forja.training.logbook import log_totals
 
@@ -51,11 +52,12 @@ def collect_metrics(run_folder: Path) -> dict[str, float]:
         if receipt is not None:
             # How an `auto` was measured is in the receipt and the report; it is not a figure of the run.
             figures = {key: value for key, value in receipt["figures"].items() if key != "measured"}
-            metrics.update(_flat(figures, folder))
+            metrics.update(flat(figures, folder))
             if "seconds" in receipt:
                 metrics[f"stage.{receipt['stage']}.seconds"] = receipt["seconds"]
     metrics.update(_training(run_folder, metrics))
     metrics.update(_perplexity(run_folder))
+    metrics.update(task_metrics(run_folder))
     cannot = WITHOUT.get(findings.objective(run_folder), ())
     missing = [name for name in PROMISED if name not in metrics and name not in cannot]
     if missing:
@@ -65,6 +67,15 @@ def collect_metrics(run_folder: Path) -> dict[str, float]:
             fix="Delete the folder of the stage that should have measured it, and run again.",
         )
     return dict(sorted(metrics.items()))
+
+
+def task_metrics(run_folder: Path) -> dict[str, float]:
+    """The figures of each evaluation task that the run holds: cyber-knowledge.accuracy."""
+    metrics: dict[str, float] = {}
+    for told in tasks_of(run_folder):
+        figures = {name: figure["value"] for name, figure in told["figures"].items()}
+        metrics.update(flat({**figures, "items": told["items"]}, told["task"]))
+    return metrics
 
 
 def _training(run_folder: Path, known: Mapping[str, float]) -> dict[str, float]:
@@ -97,10 +108,10 @@ def _perplexity(run_folder: Path) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if value is not None}
 
 
-def _flat(value: Any, name: str) -> Iterator[tuple[str, float]]:
+def flat(value: Any, name: str) -> Iterator[tuple[str, float]]:
     """Finite numbers in nested mappings, as (dotted name, number)."""
     if isinstance(value, Mapping):
         for key, member in value.items():
-            yield from _flat(member, f"{name}.{key}")
+            yield from flat(member, f"{name}.{key}")
     elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         yield name, value
