@@ -16,6 +16,7 @@ import pytest
 import torch
 import transformers
 
+from forja.corpus.rows import read_rows
 from forja.models import hf
 from forja.models.hub import load_run_model
 from forja.pipeline import run_stages
@@ -255,3 +256,57 @@ def test_rows_that_a_training_example_reads_like_are_not_scored(project: Path) -
     assert receipt is not None
     assert told["items"] == receipt["figures"]["test"]
     assert sum(told["removed"].values()) >= receipt["figures"]["train"]
+
+
+@pytest.fixture(scope="module")
+def wide(project: Path) -> str:
+    """A run that reads 256 tokens at once, as real conversations need."""
+    overrides = ("tokens.context=256", "training.steps=20", "tokens.valid_fraction=0.3")
+    recipe, base = load_recipe(str(project / "tiny.yaml"), overrides, name="wide")
+    run_stages(Run(project / "runs" / "wide"), recipe, base, last="export")
+    return "wide"
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(
+    ("recipe", "name", "task", "figure"),
+    [
+        ("classify", "phishing/sms_spam.csv.gz", "classification", "f1"),
+        ("classify", "phishing/urls.csv.gz", "classification", "auroc"),
+        ("chat", "sft/alpaca_en.jsonl.gz", "held-out", "perplexity"),
+        ("chat", "sft/hackmentor_security_seed.jsonl.gz", "held-out", "perplexity"),
+        ("continue", "corpora/security/cve_text.jsonl.gz", "held-out", "perplexity"),
+        ("prefer", "sft/hh_rlhf_harmless.jsonl.gz", "preference", "preferred"),
+    ],
+)
+def test_real_rows_are_learned_from(
+    recipe: str, name: str, task: str, figure: str, project: Path, wide: str, realdata: Path
+) -> None:
+    run = tune(
+        project, recipe, str(realdata / name), f"real-{Path(name).name.split('.')[0]}", "examples.limit=300",
+        "finetune.epochs=1", base=wide,
+    )  # fmt: skip
+    told = json.loads((run.folder / "evaluation" / f"{task}.json").read_text())
+    assert told["items"] > 5
+    assert told["figures"][figure]["low"] <= told["figures"][figure]["value"] <= told["figures"][figure]["high"]
+    assert (run.folder / "report.html").is_file()
+
+
+@pytest.mark.realdata
+def test_fairness_is_measured_and_trained_for_on_real_mails(project: Path, realdata: Path) -> None:
+    found = [row.fields for row in read_rows(realdata / "phishing" / "enron_spam.csv.gz")]
+    random.Random(0).shuffle(found)
+    folders = {"enron-spam/enron1": "north", "enron-spam/enron4": "south"}  # one mostly ham, one mostly spam
+    rows = [(row["text"], row["label"], folders[row["source"]]) for row in found if row["source"] in folders]
+    for name, part in (("fair.csv", rows[:400]), ("fair-others.csv", rows[400:600])):
+        with open(project / name, "w", newline="") as file:
+            csv.writer(file).writerows([("text", "label", "region"), *part])
+    run = tune(project, "classify", "fair.csv", "fair", "finetune.epochs=1", "finetune.fair_by=region")
+    done = forja("evaluate", "fair", "--data", project / "fair-others.csv", "--json", runs=project / "runs")
+    assert done.returncode == 0, done.stderr
+    told = json.loads((run.folder / "evaluation" / "classification-fair-others.json").read_text())
+    fairness = told["details"]["fairness"]
+    assert fairness["group"] == "region"
+    assert set(fairness["by_group"]) == {"north", "south"}
+    assert 0 <= fairness["demographic_parity_difference"]["value"] <= 1
+    assert {"threshold-optimizer", "reweighing"} <= fairness["mitigated"].keys()
