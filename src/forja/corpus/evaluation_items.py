@@ -9,13 +9,11 @@ import io
 import json
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from forja.corpus.rows import long_cells
 from forja.errors import ForjaError
-
-LONGEST_CELL = 2**24
 
 
 def read_items(path: Path) -> Iterator[list[str]]:
@@ -57,22 +55,12 @@ def _items(raw: bytes, kind: str) -> Iterator[list[str]]:
     elif kind in (".csv", ".tsv"):
         # TSV as GLUE has it knows no quotes: a quotation mark is one.
         layout: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if kind == ".tsv" else {}
-        with _long_cells():
+        with long_cells():
             yield from csv.reader(io.StringIO(text, newline=""), **layout)
     else:
         for paragraph in text.replace("\r\n", "\n").split("\n\n"):
             if paragraph.strip():
                 yield [paragraph]
-
-
-@contextmanager
-def _long_cells() -> Iterator[None]:
-    """The csv module's limit is the process's own: lifted while a file is read."""
-    before = csv.field_size_limit(LONGEST_CELL)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
 
 
 def _parquet(raw: bytes) -> Iterator[list[str]]:

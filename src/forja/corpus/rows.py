@@ -107,7 +107,7 @@ def _elements(value: Any) -> list[Any]:
 def _delimited(
     text: str, kind: str, columns: Sequence[str] | None, ragged: bool, path: Path
 ) -> Iterator[dict[str, Any]]:
-    with _long_cells():
+    with long_cells():
         # TSV as GLUE has it knows no quotes: a quotation mark is one.
         options: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if kind == ".tsv" else {}
         if kind == ".csv":
@@ -135,7 +135,7 @@ def _delimiter(text: str) -> str:
 
 
 @contextmanager
-def _long_cells() -> Iterator[None]:
+def long_cells() -> Iterator[None]:
     """The csv module's limit is the process's own: lifted while a file is read."""
     before = csv.field_size_limit(LONGEST_CELL)
     try:

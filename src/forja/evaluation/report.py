@@ -6,10 +6,10 @@ What it tells is gathered in `findings.py`, drawn in `charts.py` and laid out in
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from markupsafe import Markup
 
@@ -20,6 +20,7 @@ from forja.evaluation.curve_charts import curve_charts
 from forja.evaluation.machine import machine_description
 from forja.evaluation.metrics import collect_metrics
 from forja.evaluation.page import render_page
+from forja.evaluation.task import Continue
 from forja.evaluation.task_pages import task_sections
 from forja.evaluation.wording import FIRST_TARGET, choices, footing, gap_sentence, setbacks, target_sentence, verdict
 from forja.models.transformer import Transformer
@@ -33,22 +34,6 @@ GPT2_BYTES_PER_TOKEN = 4.0
 """About what GPT-2's tokenizer makes of English web text (Radford et al. 2019)."""
 
 Sample = Mapping[str, Any]
-
-
-class Continue(Protocol):
-    """The continuation of a text, piece by piece: the work of a later room, handed down."""
-
-    def __call__(
-        self,
-        model: Transformer,
-        tokenizer: Tokenizer,
-        prompt: str,
-        *,
-        max_tokens: int,
-        temperature: float,
-        top_k: int,
-        seed: int | None,
-    ) -> Iterator[str]: ...
 
 
 @dataclass(frozen=True)
