@@ -48,7 +48,13 @@ def test_sessions_are_read_from_tables_and_plain_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "said", "where"),
-    [("x.log", "just words\n", "line 1"), ("x.csv", "a,b\n1,2\n", "Sequence and label"), ("gone.log", "", "read")],
+    [
+        ("x.log", "just words\n", "line 1"),
+        ("x.csv", "a,b\n1,2\n", "Sequence and label"),
+        ("e.csv", "Content,Label\n", "no row"),
+        ("s.csv", "Sequence,label\n5 5,0\n5 9,2\n", "row 2"),
+        ("gone.log", "", "read"),
+    ],
 )
 def test_other_files_are_a_sentence(name: str, said: str, where: str, tmp_path: Path) -> None:
     if said:
@@ -56,6 +62,27 @@ def test_other_files_are_a_sentence(name: str, said: str, where: str, tmp_path: 
     with pytest.raises(ForjaError) as refused:
         read_log(tmp_path / name)
     assert where in str(refused.value)
+
+
+def test_loghubs_tables_are_lines_of_their_nodes(tmp_path: Path) -> None:
+    (tmp_path / "b.csv").write_text(
+        "LineId,Label,Node,Content,EventId\n1,-,R0,all is well,E1\n2,KERNDTLB,R1,TLB error,E2\n"
+    )
+    log = read_log(tmp_path / "b.csv")
+    assert log.kind == "line"
+    assert [(entry.text, entry.anomalous, entry.session) for entry in log.entries] == [
+        ("all is well", False, "R0"),
+        ("TLB error", True, "R1"),
+    ]
+
+
+def test_labels_in_words_are_read(tmp_path: Path) -> None:
+    (tmp_path / "s.csv").write_text(
+        'BlockId,Label,Features\nblk_1,Success,"[E5,E22]"\nblk_2,Fail,"[E5]"\nblk_3,Anomaly,[E7]\n'
+    )
+    log = read_log(tmp_path / "s.csv")
+    assert log.kind == "session"
+    assert [entry.anomalous for entry in log.entries] == [False, True, True]
 
 
 def test_a_session_is_as_anomalous_as_its_worst_line() -> None:
@@ -88,6 +115,34 @@ def test_too_few_normal_lines_are_a_sentence(tmp_path: Path) -> None:
         log_anomaly.evaluate(plain_subject(tmp_path), [bgl(tmp_path / "a.log", 30)])
 
 
+def test_lines_and_sessions_are_not_measured_under_one_name(tmp_path: Path) -> None:
+    (tmp_path / "s.csv").write_text("Sequence,label\n5 5 22,0\n5 9 4,1\n")
+    with pytest.raises(ForjaError, match="one kind at a time"):
+        log_anomaly.evaluate(plain_subject(tmp_path), [bgl(tmp_path / "a.log", 30), tmp_path / "s.csv"])
+
+
+def test_a_long_log_is_measured_on_whole_sessions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(log_anomaly, "MOST", 100)
+    entries = read_log(bgl(tmp_path / "a.log", 350)).entries
+    notes: list[str] = []
+    kept = log_anomaly.chosen(entries, notes, "line", seed=3)
+    assert 100 <= len(kept) <= 150  # sessions of 50
+    whole = {entry.session for entry in kept}
+    assert kept == [entry for entry in entries if entry.session in whole]
+    assert notes == [f"{len(kept)} of 350 lines are scored."]
+    assert kept != log_anomaly.chosen(entries, notes, "line", seed=4)
+
+
+def test_the_threshold_is_of_normal_entries_alone_which_are_not_tested() -> None:
+    entries = [Entry(str(number), "x", number % 2 == 1) for number in range(400)]
+    scores = np.array([100.0 if entry.anomalous else float(entry.id) / 1000 for entry in entries])
+    tested, threshold = log_anomaly.set_apart(entries, scores, seed=1)
+    apart = [at for at in range(400) if at not in tested]
+    assert 40 < len(apart) < 95
+    assert not any(entries[at].anomalous for at in apart)
+    assert threshold == np.quantile(scores[apart], 0.99)
+
+
 @pytest.mark.realdata
 def test_real_logs_are_read_and_scored(realdata: Path, tmp_path: Path) -> None:
     lines = read_log(realdata / "logs" / "loghub_2k" / "BGL" / "BGL_2k.log")
@@ -95,6 +150,11 @@ def test_real_logs_are_read_and_scored(realdata: Path, tmp_path: Path) -> None:
     sessions = read_log(realdata / "logs" / "hdfs_deeplog" / "hdfs_labelled.csv.gz")
     assert (len(sessions.entries), sum(entry.anomalous for entry in sessions.entries)) == (10_955, 5459)
     assert len(read_log(realdata / "logs" / "hdfs_deeplog" / "hdfs_test_abnormal.txt.gz").entries) == 11_238
+    table = read_log(realdata / "logs" / "loghub_2k" / "BGL" / "BGL_2k.log_structured.csv")
+    assert [(entry.anomalous, entry.session) for entry in table.entries] == [
+        (entry.anomalous, entry.session) for entry in lines.entries
+    ]
+    assert len(read_log(realdata / "logs" / "loghub_2k" / "Thunderbird" / "Thunderbird_2k.log").entries) == 2000
     few = tmp_path / "BGL.log"
     few.write_text("\n".join((realdata / "logs/loghub_2k/BGL/BGL_2k.log").read_text().splitlines()[::8]) + "\n")
     result = log_anomaly.evaluate(plain_subject(tmp_path), [few])

@@ -17,6 +17,13 @@ NORMAL = "-"
 """The first column of a normal line in BGL's and Thunderbird's logs."""
 NODE = 3
 """Where those logs name the node that a line is of."""
+LABELS = {
+    **dict.fromkeys((NORMAL, "0", "false", "normal", "success"), False),
+    **dict.fromkeys(("1", "true", "anomaly", "anomalous", "abnormal", "fail"), True),
+}
+SEQUENCES = ("sequence", "eventsequence", "features")
+NODES = ("node", "user", "location")
+"""Columns of tables, in small letters: a session's events, and where a line is from."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +45,15 @@ class LabelledLog:
 
 
 def read_log(path: Path) -> LabelledLog:
-    """A labelled log: lines whose first column is - where they are normal (BGL, Thunderbird), or sessions of events
-    (HDFS: columns Sequence and label, or a plain file of sessions with normal, train or abnormal in its name).
+    """A labelled log: lines whose first column is - where they are normal (BGL, Thunderbird; Loghub's tables of these,
+    with the columns Label and Content, too), or sessions of events (HDFS: columns Sequence and label, or a plain file
+    of sessions with normal, train or abnormal in its name).
 
     Raises ForjaError for anything else.
     """
     name = path.name.lower()
-    if ".csv" in name or ".jsonl" in name or ".parquet" in name:
-        return LabelledLog("session", list(_rows(path)))
+    if any(kind in name for kind in (".csv", ".tsv", ".json", ".parquet")):
+        return _table(path)
     lines = list(_lines(path))
     if name.split(".")[0].endswith(("normal", "train")) or "abnormal" in name:
         bad = "abnormal" in name
@@ -72,18 +80,41 @@ def _lines(path: Path) -> Iterator[str]:
     yield from (line for line in raw.decode("utf-8", "replace").splitlines() if line.strip())
 
 
-def _rows(path: Path) -> Iterator[Entry]:
+def _table(path: Path) -> LabelledLog:
+    """Rows of sessions, or of lines."""
+    entries, kinds = [], set()
     for row in read_rows(path):
-        by_name = {key.lower(): value for key, value in row.fields.items()}
-        sequence = by_name.get("sequence", by_name.get("eventsequence"))
-        label = by_name.get("label")
-        if sequence is None or label is None:
+        fields = {name.lower(): value for name, value in row.fields.items() if value is not None}
+        where = f"{path}, row {row.number}"
+        sequence = next((fields[name] for name in SEQUENCES if name in fields), None)
+        text = sequence if sequence is not None else fields.get("content")
+        if text is None or "label" not in fields:
             raise ForjaError(
-                f"sessions have the columns Sequence and label; this file has {', '.join(row.fields)}.",
-                where=str(path),
+                f"this is no labelled log: the columns are {', '.join(row.fields)}.",
+                where=where,
+                fix="A table of sessions has the columns Sequence and label, one of lines Content and Label.",
             )
-        bad = str(label).strip().lower() in ("1", "true", "anomaly", "abnormal", "anomalous")
-        yield Entry(f"{path.name}#{row.number}", str(sequence), bad)
+        kinds.add("line" if sequence is None else "session")
+        node = "" if sequence is not None else str(next((fields[name] for name in NODES if name in fields), ""))
+        bad = _is_anomalous(str(fields["label"]), where, of_line=sequence is None)
+        entries.append(Entry(f"{path.name}#{row.number}", str(text), bad, node))
+    if len(kinds) != 1:
+        raise ForjaError(
+            "there is no row here." if not kinds else "some rows are lines, some sessions.", where=str(path)
+        )
+    return LabelledLog(kinds.pop(), entries)
+
+
+def _is_anomalous(label: str, where: str, *, of_line: bool) -> bool:
+    """By its name; of a line, whatever is no name of the normal is that of an alert."""
+    known = LABELS.get(label.strip().lower(), True if of_line else None)
+    if known is None:
+        raise ForjaError(
+            f"the label {label!r} says neither normal nor anomalous.",
+            where=where,
+            fix="0 and 1, Normal and Anomaly, Success and Fail are read.",
+        )
+    return known
 
 
 def sessions_of(entries: Sequence[Entry]) -> dict[str, list[int]]:
