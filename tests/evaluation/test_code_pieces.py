@@ -24,6 +24,7 @@ def test_a_last_line_that_breaks_off_is_left_out_and_no_other() -> None:
     assert cut(GIVEN, "x = 1\n    return x.spl(") == "x = 1\n"
     assert cut(GIVEN, "x = 1 1\n    return x.spl(") == "x = 1 1\n    return x.spl("
     assert cut("", "x = 1\nprint(") == "x = 1\n"
+    assert cut(GIVEN, "return x.spl(") == "return x.spl("  # nothing would be left
 
 
 def test_of_a_fence_what_is_in_it() -> None:

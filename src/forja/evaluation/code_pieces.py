@@ -74,4 +74,5 @@ def cut(prompt: str, said: str) -> str:
             if is_valid(prompt + said[: found.start()]):  # else it is within a text of several lines
                 return said[: found.start()]
     unfinished = said[: said.rfind("\n") + 1]
-    return unfinished if not is_valid(prompt + said) and is_valid(prompt + unfinished) else said
+    breaks_off = unfinished.strip() and not is_valid(prompt + said)
+    return unfinished if breaks_off and is_valid(prompt + unfinished) else said
