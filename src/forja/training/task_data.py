@@ -175,6 +175,7 @@ def _conversations(encoder: ChatEncoder, room: int) -> Encode:
         if cut:
             say(f"  {cut:,} of {len(encoded):,} conversations are longer than {room} tokens and were cut")
         kept = [one for one in encoded if any(one.counted[1:])]
+        _say_unanswered(len(encoded) - len(kept), room)
         return Sequences([one.ids for one in kept], [one.counted for one in kept], room=room)
 
     return encode
@@ -183,7 +184,9 @@ def _conversations(encoder: ChatEncoder, room: int) -> Encode:
 def _preferences(encoder: ChatEncoder, room: int) -> Encode:
     def encode(examples: Sequence[Example]) -> Preferences:
         pairs = [encoder.encode_preference(one.prompt, one.chosen, one.rejected, context=room) for one in examples]
-        pairs = [pair for pair in pairs if all(any(side.counted[1:]) for side in pair)]
+        whole = [pair for pair in pairs if all(any(side.counted[1:]) for side in pair)]
+        _say_unanswered(len(pairs) - len(whole), room)
+        pairs = whole
         chosen, rejected = (
             Sequences([pair[side].ids for pair in pairs], [pair[side].counted for pair in pairs], room=room)
             for side in (0, 1)
@@ -191,3 +194,8 @@ def _preferences(encoder: ChatEncoder, room: int) -> Encode:
         return Preferences(chosen, rejected, np.zeros((len(pairs), 2), np.float32))
 
     return encode
+
+
+def _say_unanswered(count: int, room: int) -> None:
+    if count:
+        say(f"  {count:,} were left out: their answers begin beyond {room} tokens")
