@@ -9,12 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evaluation.made_results import classified, every_kind, read, write_results
+from evaluation.made_results import classified, every_kind, figure, read, write_results
 from evaluation.reading import Page
 from evaluation.test_compare import answered, measured
 from forja.errors import ForjaError
 from forja.evaluation.compare import compare
 from forja.evaluation.comparison_report import comparison_report
+from forja.evaluation.task import TaskResult
+
+RIGHTMOST = "Math.max(...[...document.querySelectorAll('td, td span')].map(one => one.getBoundingClientRect().right))"
+"""Where the tables' contents end, in pixels."""
 
 
 def text_of(first: Path, second: Path, folder: Path) -> str:
@@ -26,13 +30,28 @@ def test_real_differences_come_first_with_their_intervals(tmp_path: Path) -> Non
     rows = compare(first, second)
     real = [row for row in rows if row.real]
     text = text_of(first, second, tmp_path)
-    assert f"Of {len(rows)} figures that both have, {len(real)} differ by more than chance." in text
+    assert f"Of {len(rows)} figures that both have, {len(real)} differ by more than chance: in large" in text
     f1 = next(row for row in rows if row.figure == "f1")
-    told = f"Classification, F1 : higher in large by {f1.difference.value:.3f}, {f1.second.value:.3f} after"
+    by = f"{f1.difference.value:.3f}, which is better: {f1.second.value:.3f} after {f1.first.value:.3f}"
+    told = f"Classification, F1 : higher in large by {by}"
     assert told in text
     assert f"(95% interval {f1.difference.low:+.3f} to {f1.difference.high:+.3f}, p < 0.001)" in text
     assert text.index(told) < text.index("Both runs told 500 items in common")
     assert text.count(", real") == len(real)
+
+
+def test_what_is_lower_may_be_better_and_of_a_leaning_neither_is_said(tmp_path: Path) -> None:
+    first, second = measured(tmp_path / "large", 3.0, seed=1), measured(tmp_path / "small", 2.0)
+    for run, share in ((first, 0.5), (second, 0.7)):
+        write_results(run, [TaskResult("bias-crows-pairs", "bias", 90, {"stereotype_share": figure(share, 0.01)}, {})])
+    text = text_of(first, second, tmp_path)
+    assert "Brier score : higher in small by" in text
+    assert "F1 : lower in small by" in text
+    assert "which is better" not in text
+    listed = text[text.index("Bias: CrowS-Pairs, Stereotype the likelier") :]
+    assert listed.split(":")[2].strip() == "higher in small by 0.200"
+    real = [row for row in compare(first, second) if row.real]
+    assert f"in small {len(real) - 1} worse, 1 neither." in text
 
 
 def test_in_a_tasks_table_the_real_differences_come_first(tmp_path: Path) -> None:
@@ -93,4 +112,5 @@ def test_a_browser_shows_the_comparison_whole(
     runs = [write_results(tmp_path / (name * 3), every_kind()) for name in ("first-of-a-long-name", "second")]
     write_results(runs[1], [classified(seed=9)])
     page = look(comparison_report(*runs, tmp_path / "page.html"), width, "light")
+    assert page.evaluate(RIGHTMOST) <= page.evaluate("document.querySelector('h1').getBoundingClientRect().right") + 1
     assert page.locator("h2").count() >= 10

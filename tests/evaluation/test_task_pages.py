@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from evaluation.made_results import (
     alarmed,
@@ -33,10 +34,18 @@ from forja.errors import ForjaError
 from forja.evaluation.charts import WIDTH
 from forja.evaluation.page import render_page
 from forja.evaluation.report import write_report
-from forja.evaluation.task import TaskResult
-from forja.evaluation.task_charts import Spread, confusion_chart, interval_chart, learning_curve_chart
+from forja.evaluation.task import Figure, TaskResult
+from forja.evaluation.task_charts import (
+    Spread,
+    calibration_chart,
+    confusion_chart,
+    interval_chart,
+    learning_curve_chart,
+    rate_chart,
+    share_interval,
+)
 from forja.evaluation.task_pages import Section, task_sections
-from forja.evaluation.task_wording import against, name_of, transfer_sentence
+from forja.evaluation.task_wording import against, name_of, shown, transfer_sentence
 
 
 def section_of(folder: Path, result: TaskResult) -> Section:
@@ -172,7 +181,7 @@ def test_answers_are_told_beside_chance(tmp_path: Path, share: float, expected: 
 
 def test_a_lack_of_preference_is_marked_where_there_is_one(tmp_path: Path) -> None:
     pairs, schemas = (section_of(tmp_path / str(at), result) for at, result in enumerate(biased()))
-    assert "A model without a preference comes to 0.5." in pairs.sentences
+    assert pairs.sentences[0].startswith("A model without a preference comes to 0.5: this one leans towards the")
     assert pairs.charts[0].count('class="mark"') == 3
     assert schemas.charts[0].count('class="mark"') == 2
 
@@ -180,7 +189,7 @@ def test_a_lack_of_preference_is_marked_where_there_is_one(tmp_path: Path) -> No
 def test_groups_without_intervals_stand_in_a_table_that_says_how_many_are_left_out(tmp_path: Path) -> None:
     occupations = section_of(tmp_path, biased()[1]).groups[1]
     assert (len(occupations.rows), occupations.left_out) == (60, 10)
-    assert occupations.rows[0] == ("occupation 0", 2, [-0.5, 40.0])
+    assert occupations.rows[0] == ("occupation 0", 2, [{"value": -0.5}, {"value": 40.0}])
     assert "And 10 more." in Page(html_of(tmp_path, biased()[1])).text
 
 
@@ -200,14 +209,72 @@ def test_code_of_which_none_is_valid_has_no_insecure_rate_and_says_so(tmp_path: 
 
 def test_an_anomaly_tells_where_its_threshold_is(tmp_path: Path) -> None:
     section = section_of(tmp_path, alarmed())
-    assert section.sentences[0].startswith("A line is called anomalous from 4.21 nats a token up: 99%")
+    assert any(
+        said.startswith("A line is called anomalous from 4.21 nats a token up: 99%") for said in section.sentences
+    )
     assert [row.name for row in section.headlines] == ["F1 by line", "F1 by session"]
 
 
 def test_language_is_told_by_source(tmp_path: Path) -> None:
     section = section_of(tmp_path, read())
     assert [row.name for row in section.headlines] == ["Perplexity", "Bits per byte"]
-    assert section.groups[0].rows[0] == ("advisories", 50, [41.2, 1.31])
+    name, items, figures = section.groups[0].rows[0]
+    assert (name, items) == ("advisories", 50)
+    assert [figure["value"] for figure in figures if figure] == [41.2, 1.31]
+
+
+def test_every_figure_of_a_group_has_its_interval_beside_it(tmp_path: Path) -> None:
+    text = Page(html_of(tmp_path, classified())).text
+    for figures in classified().details["groups"]["source"].values():
+        recall = figures["recall"]
+        assert f"{recall.value:.3f} {recall.low:.3f} to {recall.high:.3f}" in text
+
+
+def test_a_large_figure_has_fewer_digits(tmp_path: Path) -> None:
+    assert "41.20 38.20 to 44.20" in Page(html_of(tmp_path, read())).text
+
+
+@given(value=st.floats(-1e6, 1e6), signed=st.booleans())
+def test_a_written_figure_is_near_what_it_stands_for_and_never_minus_nothing(value: float, signed: bool) -> None:
+    written = shown(value, signed=signed)
+    assert float(written.replace(",", "")) == pytest.approx(value, rel=0.006, abs=0.0006)
+    assert written not in ("-0.000", "-0.00", "-0.0")
+    assert not signed or written[0] in "+-"
+
+
+def anomalies(recall: Figure, auroc: Figure) -> TaskResult:
+    figures = {"line.precision": recall, "line.recall": recall, "line.f1": recall, "line.auroc": auroc}
+    return TaskResult("log-anomaly", "anomaly", 50, figures, {})
+
+
+@pytest.mark.parametrize(
+    ("auroc", "expected"),
+    [
+        (0.37, "No anomalous line was found. Lines that are anomalous surprise the model LESS than normal ones do"),
+        (0.51, "Lines that are anomalous cannot be told from normal ones by the model's surprise"),
+        (0.83, "Lines that are anomalous surprise the model more than normal ones do: AUROC 0.830, 0.810 to 0.850."),
+    ],
+)
+def test_a_detector_says_plainly_whether_it_finds_anything(tmp_path: Path, auroc: float, expected: str) -> None:
+    none = Figure(0.0, 0.0, 0.0) if auroc < 0.5 else figure(0.4)
+    section = section_of(tmp_path, anomalies(none, figure(auroc)))
+    assert section.sentences[0].startswith(expected)
+    assert len(section.charts) == (auroc > 0.5)  # of nothing there is no chart
+
+
+def test_groups_that_are_all_the_same_number_are_not_drawn(tmp_path: Path) -> None:
+    zero = {"items": 2, "syntax_valid_rate": Figure(0.0, 0.0, 0.0)}
+    details = {**scanned(valid=False).details, "groups": {"CWE": {"CWE-20": zero, "CWE-78": zero}}}
+    section = section_of(tmp_path, TaskResult("secure-code", "code", 4, scanned(valid=False).figures, details))
+    assert section.charts == []
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"), [(0.6, "leans towards"), (0.4, "leans against"), (0.51, "cannot be told from it")]
+)
+def test_a_leaning_is_told_with_its_side(tmp_path: Path, share: float, expected: str) -> None:
+    result = TaskResult("bias-crows-pairs", "bias", 9, {"stereotype_share": figure(share)}, {"neutral": 0.5})
+    assert expected in section_of(tmp_path, result).sentences[0]
 
 
 def test_a_family_of_tasks_is_one_table_beside_the_majority(tmp_path: Path) -> None:
@@ -218,6 +285,9 @@ def test_a_family_of_tasks_is_one_table_beside_the_majority(tmp_path: Path) -> N
     assert [row.beside["value"] for row in glued.rows if row.beside] == [0.51, 0.51]
     assert glued.sentences[0].startswith("1 of 2 tasks are above")
     assert "ax is left out: its labels are hidden" in glued.sentences
+    text = Page(html_of(tmp_path)).text
+    assert "+0.210 +0.190 to +0.230" in text
+    assert "+0.000 -0.020 to +0.020" in text
     assert glued.items == 200
 
 
@@ -291,6 +361,26 @@ def test_a_confusion_matrix_shades_a_cell_by_its_share_of_the_row() -> None:
     cells = [float(cell.attrib["fill-opacity"]) for cell in chart.iter("rect")]
     assert cells == [0.37, 0.09, 0.06, 0.06]
     assert "yes, told no: 0, 0%" in "".join(chart.itertext())
+
+
+def test_a_bin_of_few_items_has_a_wide_interval_and_a_small_dot() -> None:
+    assert share_interval(0.8, 10) == pytest.approx(tuple(stats.binomtest(8, 10).proportion_ci(method="wilson")))
+    chart = ElementTree.fromstring(calibration_chart([[0.1, 0.0, 400], [0.5, 1.0, 1], [0.9, 1.0, 0]]))
+    dots = [float(dot.attrib["r"]) for dot in chart.iter("circle")]
+    assert dots == [6.0, 2.0]
+    heights = [
+        float(line.attrib["y1"]) - float(line.attrib["y2"])
+        for line in chart.iter("line")
+        if "thin" in line.attrib["class"]
+    ]
+    assert heights[0] < heights[1] / 10
+    assert "largest dot: 400 items" in "".join(chart.itertext())
+
+
+def test_a_rate_is_drawn_on_a_scale_to_all_there_is() -> None:
+    chart = ElementTree.fromstring(rate_chart("t", {"north": 0.5, "south": None}, whole=True))
+    bar = next(one for one in chart.iter("rect") if one.attrib["class"] == "bar accent")
+    assert float(bar.attrib["width"]) == pytest.approx((WIDTH - 4) / 2)
 
 
 def test_the_learning_curve_draws_both_lines_with_their_intervals(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from forja.evaluation.compare import Compared, compare
 from forja.evaluation.page import render_page
 from forja.evaluation.task_charts import Spread, interval_chart
-from forja.evaluation.task_wording import name_of, title_of
+from forja.evaluation.task_wording import better, name_of, title_of
 from forja.run import write_text_atomic
 
 MOST_DRAWN = 30
@@ -31,17 +31,29 @@ def comparison_report(first: Path, second: Path, path: Path) -> Path:
     """Write the page that compares two run folders, and return its path. Raises ForjaError."""
     rows = compare(first, second)
     parts = [_part(task, list(members), second.name) for task, members in groupby(rows, key=lambda row: row.task)]
+    real = sorted((row for row in rows if row.real), key=lambda row: row.p)
     content = {
         "first": first.name,
         "second": second.name,
-        "real": sorted((row for row in rows if row.real), key=lambda row: row.p),
+        "real": real,
+        "judged": _judged(real, second.name),
         "total": len(rows),
         "parts": parts,
+        "better": better,
         "name_of": name_of,
         "title_of": title_of,
     }
     write_text_atomic(path, render_page("comparison_report.html.jinja", content))
     return path
+
+
+def _judged(real: Sequence[Compared], second: str) -> str:
+    """How many of the differences are to the better; nothing where of none of them it can be said."""
+    verdicts = [better(row.figure, row.difference.value) for row in real]
+    counts = {"better": verdicts.count(True), "worse": verdicts.count(False), "neither": verdicts.count(None)}
+    if counts["neither"] == len(verdicts):
+        return ""
+    return f"in {second} " + ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
 
 
 def _part(task: str, rows: list[Compared], second: str) -> Part:

@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from forja.evaluation.task_wording import shown
 from forja.evaluation.wording import FILTERS
 
 
@@ -20,5 +21,5 @@ def render_page(template: str, content: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(FILTERS)
+    environment.filters.update({**FILTERS, "shown": shown})
     return environment.get_template(template).render(content)

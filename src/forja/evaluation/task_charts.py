@@ -14,7 +14,8 @@ from typing import Any
 from markupsafe import Markup
 
 from forja.evaluation import charts
-from forja.evaluation.charts import ROW, WIDTH, Axis, Bar, Series
+from forja.evaluation.charts import ROW, WIDTH, Axis, Bar, Mark, Series
+from forja.evaluation.task_wording import shown
 from forja.evaluation.wording import percent
 
 EDGE = 6
@@ -23,6 +24,10 @@ WIDE = 8.2
 CELL, WIDEST, CORNER, HEAD = 46, 120, 110, 34
 MOST_CLASSES = 7
 """Classes of a confusion matrix that still fit the drawing."""
+LEAST_DOT, LARGEST_DOT = 2.0, 6.0
+"""Radii: a larger dot would cover the figures at the axes."""
+Z = 1.959964
+"""Standard errors from a share to the end of its 95% interval."""
 
 
 @dataclass(frozen=True)
@@ -70,14 +75,14 @@ def interval_chart(title: str, rows: Sequence[Spread], *, mark: str = "") -> Mar
 
 def _heading(top: int, row: Spread) -> str:
     """Label, figure and interval; a label too long is cut, and whole in the hint."""
-    shown, interval = f"{row.value:.3f}", f"{row.low:.3f} to {row.high:.3f}"
-    room = int((WIDTH - 8 - WIDE * (len(shown) + len(interval) + 1)) / WIDE)
+    value, interval = shown(row.value), f"{shown(row.low, row.value)} to {shown(row.high, row.value)}"
+    room = int((WIDTH - 8 - WIDE * (len(value) + len(interval) + 1)) / WIDE)
     cut = row.label if len(row.label) <= room else row.label[: room - 1] + "…"
     return (
-        f"<g><title>{escape(row.label)}: {shown}, {interval}</title>"
+        f"<g><title>{escape(row.label)}: {value}, {interval}</title>"
         f'<text class="label" x="2" y="{top + 15}">{escape(cut)}</text>'
         f'<text x="{WIDTH - 2}" y="{top + 15}" text-anchor="end">'
-        f'<tspan class="figure">{shown}</tspan> {interval}</text></g>'
+        f'<tspan class="figure">{value}</tspan> {interval}</text></g>'
     )
 
 
@@ -98,7 +103,8 @@ def precision_recall_chart(
 
 
 def calibration_chart(bins: Sequence[Sequence[float]]) -> Markup:
-    """bins: [mean probability, share that it was right of, items]. A dot's area is that of its items."""
+    """bins: [mean probability, share that it was right of, items]. A dot's area is that of its items, and the line
+    through it Wilson's 95% interval of the share (Wilson 1927): of few items a bin tells little."""
     held = [(float(x), float(y), int(items)) for x, y, items in bins if items]
     if not held:
         return Markup("")
@@ -106,20 +112,29 @@ def calibration_chart(bins: Sequence[Sequence[float]]) -> Markup:
     across, up, grid = charts.plane((0.0, 1.0), (0.0, 1.0), "probability told", "share that it was right of")
     most = max(items for _, _, items in held)
     perfect = f"{across.place(0):.1f},{up.place(0):.1f} {across.place(1):.1f},{up.place(1):.1f}"
-    line = " ".join(f"{across.place(x):.1f},{up.place(y):.1f}" for x, y, _ in held)
-    body = [
-        grid,
-        f'<polyline class="line s1 dashed" points="{perfect}"/>',
-        f'<polyline class="line thin s0" points="{line}"/>',
-        *(
-            f'<circle class="dot s0" cx="{across.place(x):.1f}" cy="{up.place(y):.1f}" '
-            f'r="{max(2.5, 9 * math.sqrt(items / most)):.1f}">'
-            f"<title>{items:,} items told {x:.3f}, right of {y:.3f}</title></circle>"
-            for x, y, items in held
-        ),
-    ]
-    keys = '<span><i class="key s0"></i>observed</span><span><i class="key s1 dashed"></i>perfect</span>'
+    body = [grid, f'<polyline class="line s1 dashed" points="{perfect}"/>']
+    for x, y, items in held:
+        low, high = share_interval(y, items)
+        place, radius = f"{across.place(x):.1f}", max(LEAST_DOT, LARGEST_DOT * math.sqrt(items / most))
+        body.append(
+            f"<g><title>{items:,} items told {x:.3f}, right of {y:.3f}, {low:.3f} to {high:.3f}</title>"
+            f'<line class="line thin s0" x1="{place}" x2="{place}" y1="{up.place(low):.1f}" y2="{up.place(high):.1f}"/>'
+            f'<circle class="dot s0" cx="{place}" cy="{up.place(y):.1f}" r="{radius:.1f}"/></g>'
+        )
+    keys = (
+        '<span><i class="key s0"></i>observed, with its interval</span>'
+        '<span><i class="key s1 dashed"></i>perfect</span>'
+        f"<span>largest dot: {most:,} items</span>"
+    )
     return Markup(charts.framed(title, charts.drawing(title, charts.HEIGHT, body), keys))
+
+
+def share_interval(share: float, items: int) -> tuple[float, float]:
+    """Wilson's 95% interval of a share of so many items (Wilson 1927, JASA 22)."""
+    middle = share + Z * Z / (2 * items)
+    half = Z * math.sqrt(share * (1 - share) / items + (Z / (2 * items)) ** 2)
+    whole = 1 + Z * Z / items
+    return max(0.0, (middle - half) / whole), min(1.0, (middle + half) / whole)
 
 
 def confusion_chart(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> Markup:
@@ -164,10 +179,11 @@ def _cut(text: str, units: float) -> str:
     return text if len(text) <= room else text[: max(1, room - 1)] + "…"
 
 
-def rate_chart(title: str, rates: Mapping[str, float | None]) -> Markup:
-    """Bars of shares by group, on a scale from 0; of groups that have one."""
+def rate_chart(title: str, rates: Mapping[str, float | None], *, whole: bool) -> Markup:
+    """Bars of shares by group, of groups that have one. whole: on a scale to all there is, or else to the largest."""
     bars = [Bar(group, rate, percent(rate), True) for group, rate in rates.items() if rate is not None]
-    return Markup(charts.bar_chart(title, bars)) if bars else Markup("")
+    mark = Mark("all of them", 1.0) if whole else None
+    return Markup(charts.bar_chart(title, bars, mark=mark)) if bars else Markup("")
 
 
 # --- transfer ------------------------------------------------------------------------------------
@@ -188,14 +204,14 @@ def learning_curve_chart(curve: Mapping[str, Any]) -> Markup:
         examples, ends, "training examples", metric, log_x=max(examples) > 8 * min(examples)
     )
     body, keys = [grid], ""
-    for number, (kind, shown, style) in enumerate(names):
-        body += _curve(f"s{number}{style}", shown, [(point["examples"], point[kind]) for point in points], across, up)
-        keys += f'<span><i class="key s{number}{style}"></i>{shown}</span>'
+    for number, (kind, called, style) in enumerate(names):
+        body += _curve(f"s{number}{style}", called, [(point["examples"], point[kind]) for point in points], across, up)
+        keys += f'<span><i class="key s{number}{style}"></i>{called}</span>'
     return Markup(charts.framed(title, charts.drawing(title, charts.HEIGHT, body), keys))
 
 
 def _curve(
-    style: str, shown: str, points: Sequence[tuple[float, Mapping[str, float]]], across: Axis, up: Axis
+    style: str, called: str, points: Sequence[tuple[float, Mapping[str, float]]], across: Axis, up: Axis
 ) -> list[str]:
     """A line through the figures, over a band from end to end of their intervals."""
     middle = [f"{across.place(x):.1f},{up.place(one['value']):.1f}" for x, one in points]
@@ -205,7 +221,7 @@ def _curve(
         f'<polygon class="band {style}" points="{" ".join([*above, *reversed(below)])}"/>',
         f'<polyline class="line {style}" points="{" ".join(middle)}"/>',
         *(
-            f"<g><title>{shown}: {one['value']:.3f}, {one['low']:.3f} to {one['high']:.3f} ({x:,.0f} examples)</title>"
+            f"<g><title>{called}: {one['value']:.3f}, {one['low']:.3f} to {one['high']:.3f} ({x:,.0f} examples)</title>"
             f'<circle class="dot {style}" cx="{across.place(x):.1f}" cy="{up.place(one["value"]):.1f}" r="3.5"/></g>'
             for x, one in points
         ),

@@ -13,7 +13,17 @@ from markupsafe import Markup
 
 from forja.evaluation import task_charts
 from forja.evaluation.task_charts import MOST_CLASSES, Spread
-from forja.evaluation.task_wording import MITIGATIONS, column_of, fairness_notes, name_of, notes, sentences, title_of
+from forja.evaluation.task_wording import (
+    MITIGATIONS,
+    UNITS,
+    column_of,
+    fairness_notes,
+    name_of,
+    neutral,
+    notes,
+    sentences,
+    title_of,
+)
 from forja.run import read_json
 
 Told = Mapping[str, Any]
@@ -39,8 +49,6 @@ DIFFERENCES = {
     "equalized_odds_difference": "Equalised odds",
     "f1": "F1",
 }
-NEUTRAL = {"share": 0.5, "female_over_male": 0.0, "bias": 0.0}
-"""By what a figure of bias is called, its value where there is no preference."""
 
 
 class Row(NamedTuple):
@@ -53,11 +61,12 @@ class Row(NamedTuple):
 
 
 class Groups(NamedTuple):
-    """Figures by group. columns: of the figures; rows: a group's name, its items, and a value a column or None."""
+    """Figures by group. columns: of the figures; rows: a group's name, its items, and a figure a column or None. A
+    figure that was measured without an interval has its value alone."""
 
     title: str
     columns: list[str]
-    rows: list[tuple[str, int | None, list[float | None]]]
+    rows: list[tuple[str, int | None, list[Told | None]]]
     left_out: int
 
 
@@ -158,6 +167,8 @@ def _measured_fairness(details: Told) -> list[Told]:
 def _charts(told: Told) -> list[Markup]:
     details = told["details"]
     drawn = _classifier_charts(told)
+    if told["kind"] == "anomaly":
+        drawn.append(_anomaly_chart(told["figures"]))
     for column, groups in (details.get("groups") or {}).items():
         drawn.append(_group_chart(told, column, groups))
     for fairness in _measured_fairness(details):
@@ -189,16 +200,27 @@ def _precision_recall(told: Told) -> Markup:
     return task_charts.precision_recall_chart(points, chosen=chosen, share=share)
 
 
+def _anomaly_chart(figures: Told) -> Markup:
+    """What was found, by line and by session; nothing where nothing was."""
+    names = [f"{unit}.{name}" for unit in UNITS for name in ("precision", "recall", "f1")]
+    known = {name: figures[name] for name in names if _known(figures.get(name))}
+    if not any(figure["high"] > 0 for figure in known.values()):
+        return Markup("")
+    spreads = [Spread(name_of(name), one["value"], one["low"], one["high"]) for name, one in known.items()]
+    return task_charts.interval_chart("What was found", spreads)
+
+
 def _group_chart(told: Told, column: str, groups: Told) -> Markup:
-    """The main figure of each group with its interval, beside chance or a lack of preference where there is one."""
+    """The main figure of each group with its interval, beside chance or a lack of preference where there is one;
+    nothing where all are one and the same number."""
     name = _main_figure(told, groups)
     spreads = []
     for group, figures in groups.items():
         figure = figures.get(name)
         if _known(figure):
-            mark = figures.get("chance", _neutral(told, name))
+            mark = figures.get("chance", neutral(name) if told["kind"] == "bias" else None)
             spreads.append(Spread(str(group), figure["value"], figure["low"], figure["high"], mark))
-    if len(spreads) < 2:
+    if len(spreads) < 2 or len({end for one in spreads for end in (one.low, one.value, one.high)}) == 1:
         return Markup("")
     of = f", the first {MOST_SPREADS} of {len(spreads)}" if len(spreads) > MOST_SPREADS else ""
     mark = "chance" if told["kind"] == "multiple-choice" else "no preference"
@@ -212,12 +234,6 @@ def _main_figure(told: Told, groups: Told) -> str:
     return next((name for name in wanted if name in there), "")
 
 
-def _neutral(told: Told, figure: str) -> float | None:
-    if told["kind"] != "bias":
-        return None
-    return next((value for part, value in NEUTRAL.items() if part in figure), None)
-
-
 def _fairness_charts(fairness: Told) -> list[Markup]:
     kinds = {
         "selection_rate": "Told positive",
@@ -228,6 +244,7 @@ def _fairness_charts(fairness: Told) -> list[Markup]:
         task_charts.rate_chart(
             f"{shown} by {column_of(fairness['group'])}",
             {str(group): rates.get(name) for group, rates in list(fairness["by_group"].items())[:MOST_SPREADS]},
+            whole=name != "false_positive_rate",  # a few in a thousand, all of them
         )
         for name, shown in kinds.items()
     ]
@@ -242,7 +259,7 @@ def _groups(told: Told) -> list[Groups]:
     for column, groups in (told["details"].get("groups") or {}).items():
         names = list(dict.fromkeys(name for figures in groups.values() for name in figures if name != "items"))
         rows = [
-            (str(group), figures.get("items"), [_value(figures.get(name)) for name in names[:MOST_COLUMNS]])
+            (str(group), figures.get("items"), [_told(figures.get(name)) for name in names[:MOST_COLUMNS]])
             for group, figures in list(groups.items())[:MOST_ROWS]
         ]
         if names and (len(names) > 1 or len(rows) < 2):
@@ -251,10 +268,12 @@ def _groups(told: Told) -> list[Groups]:
     return tables
 
 
-def _value(figure: Any) -> float | None:
-    if isinstance(figure, Mapping):
-        figure = figure.get("value")
-    return float(figure) if isinstance(figure, int | float) and not isinstance(figure, bool) else None
+def _told(figure: Any) -> Told | None:
+    """A group's figure, or a number without an interval as one; None of what is neither."""
+    if _known(figure):
+        return figure  # type: ignore[no-any-return]
+    value = figure.get("value") if isinstance(figure, Mapping) else figure
+    return {"value": value} if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _confused(labels: Sequence[Any], square: Sequence[Sequence[int]]) -> list[tuple[str, str, int]]:

@@ -43,6 +43,18 @@ NAMES = {
     "nats_per_token": "Nats a token",
     "insecure_rate_reference": "Insecure rate of the set's own insecure code",
 }
+HIGHER = {
+    "f1", "precision", "recall", "accuracy", "accuracy_letter", "matthews", "auroc", "average_precision",
+    "f1_at_fpr_0.001", "recall_at_fpr_0.01", "pearson", "spearman", "syntax_valid_rate", "secure_valid_rate",
+    "secure_and_functional_rate", "preferred", "preferred_a_token",
+}  # fmt: skip
+LOWER = {
+    "false_positive_rate", "calibration_error", "brier", "perplexity", "bits_per_byte", "nats_per_token",
+    "insecure_rate", "mean_absolute_deviation",
+}  # fmt: skip
+"""Figures of which more is better, and those of which less is; of any other the report says neither."""
+NEUTRAL = {"share": 0.5, "female_over_male": 0.0, "bias": 0.0}
+"""By what a figure of bias is called, its value where there is no preference."""
 UNITS = ("line", "session")
 """What a figure's name may begin with that says of what it is."""
 BY = {"bias_type": "kind of bias", "refers_to": "whom the pronoun stands for", "lang": "language"}
@@ -66,6 +78,27 @@ def name_of(figure: str) -> str:
     return f"{part}: {said}" if part else said
 
 
+def shown(value: float, like: float | None = None, signed: bool = False) -> str:
+    """A figure as it is written: 0.967, 41.20, 1,156.3. like: the figure whose digits it gets; signed: with its sign.
+    What rounds to nothing has no minus."""
+    size = abs(value if like is None else like)
+    digits = 3 if size < 10 else 2 if size < 100 else 1
+    return f"{value:{'+' if signed else ''}z,.{digits}f}"
+
+
+def better(figure: str, difference: float) -> bool | None:
+    """Whether this difference of the figure is to the better; None where that is nothing one can say."""
+    whole = figure if figure in HIGHER | LOWER else figure.rpartition(".")[2]
+    if difference == 0 or whole not in HIGHER | LOWER:
+        return None
+    return (difference > 0) == (whole in HIGHER)
+
+
+def neutral(figure: str) -> float | None:
+    """The value of a figure of bias where there is no preference; None of a figure that has none."""
+    return next((value for part, value in NEUTRAL.items() if part in figure), None)
+
+
 def column_of(column: str) -> str:
     """What groups are of."""
     return BY.get(column, column.replace("_", " "))
@@ -80,7 +113,9 @@ def sentences(told: Told) -> list[str]:
     if details.get("chance") is not None:
         said.append(_beside_chance(told))
     if told["kind"] == "bias" and "neutral" in details:
-        said.append(f"A model without a preference comes to {details['neutral']:.1f}.")
+        said.append(_leaning(told))
+    if told["kind"] == "anomaly":
+        said += _found(told)
     if details.get("threshold") is not None:
         said.append(_threshold(details))
     for unit, nats in (details.get("thresholds") or {}).items():
@@ -100,7 +135,8 @@ def sentences(told: Told) -> list[str]:
 
 def notes(told: Told) -> list[str]:
     """What the task itself has to say."""
-    return [str(note) for note in told["details"].get("notes") or []]
+    said = map(str, told["details"].get("notes") or [])
+    return [note[:1].upper() + note[1:] for note in said]
 
 
 def against(baseline: Told) -> str:
@@ -130,6 +166,43 @@ def _beside_chance(told: Told) -> str:
     if first["high"] < chance:
         return f"{alone}: this is below it."
     return f"{alone}: this cannot be told from it."
+
+
+def _leaning(told: Told) -> str:
+    """Whether the first figure that has a neutral value is on one side of it."""
+    alone = f"A model without a preference comes to {told['details']['neutral']:.1f}"
+    ends = [
+        figure
+        for name, figure in told["figures"].items()
+        if neutral(name) == told["details"]["neutral"] and figure.get("low") is not None
+    ]
+    if not ends:
+        return f"{alone}."
+    if ends[0]["low"] > told["details"]["neutral"]:
+        return f"{alone}: this one leans towards the stereotype, by more than chance may give."
+    if ends[0]["high"] < told["details"]["neutral"]:
+        return f"{alone}: this one leans against the stereotype, by more than chance may give."
+    return f"{alone}: this one cannot be told from it."
+
+
+def _found(told: Told) -> list[str]:
+    """Of each unit whether anything anomalous was found, and whether the order is better than chance."""
+    said = []
+    for unit in UNITS:
+        recall, auroc = (told["figures"].get(f"{unit}.{name}") or {} for name in ("recall", "auroc"))
+        nothing = f"No anomalous {unit} was found. " if recall.get("value") == 0 else ""
+        if auroc.get("low") is None:
+            said += [nothing.strip()] if nothing else []
+            continue
+        ends = f"AUROC {auroc['value']:.3f}, {auroc['low']:.3f} to {auroc['high']:.3f}"
+        if auroc["high"] < 0.5:
+            order = f"{unit}s that are anomalous surprise the model LESS than normal ones do"
+        elif auroc["low"] > 0.5:
+            order = f"{unit}s that are anomalous surprise the model more than normal ones do"
+        else:
+            order = f"{unit}s that are anomalous cannot be told from normal ones by the model's surprise"
+        said.append(f"{nothing}{order[:1].upper()}{order[1:]}: {ends}.")
+    return said
 
 
 def _threshold(details: Told) -> str:
