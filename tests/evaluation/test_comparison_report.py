@@ -17,8 +17,12 @@ from forja.evaluation.compare import compare
 from forja.evaluation.comparison_report import comparison_report
 from forja.evaluation.task import TaskResult
 
-RIGHTMOST = "Math.max(...[...document.querySelectorAll('td, td span')].map(one => one.getBoundingClientRect().right))"
-"""Where the tables' contents end, in pixels."""
+RIGHTMOST = """Math.max(...[...document.querySelectorAll('td')].flatMap(cell => {
+    const range = document.createRange();
+    range.selectNodeContents(cell);
+    return [...range.getClientRects()].map(box => box.right);
+}))"""
+"""Where the texts of the tables end, in pixels: a box may be narrower than its text."""
 
 
 def text_of(first: Path, second: Path, folder: Path) -> str:
